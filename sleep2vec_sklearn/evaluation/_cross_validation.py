@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,22 +10,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import (
+    cohen_kappa_score,
+    get_scorer,
+    get_scorer_names,
+    make_scorer,
+    roc_auc_score,
+)
+from sklearn.utils import (
+    _safe_indexing,
+    check_consistent_length,
+    column_or_1d,
+    get_tags,
+    indexable,
+)
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
+from .._arguments import as_array, check_option, shown
+from .._validation import find_classes
+from .._warnings import others_ignored
 from ..recordings.epochs import as_epoch_sequence
-from ._subjects import SubjectBootstrap
+from ._subjects import SubjectBootstrap, recorded_subjects, subjects_of
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 _AVERAGES = ("auto", "subject", "pooled")
 _MIN_ROWS_PER_SUBJECT = 20
+_MIN_PROBABILITY = 1e-6
 
 
 def named_scorers(scoring: Any, y: np.ndarray, estimator: Any) -> dict[str, Callable]:
@@ -44,12 +58,39 @@ def named_scorers(scoring: Any, y: np.ndarray, estimator: Any) -> dict[str, Call
         scoring = [scoring]
     if callable(scoring):
         scoring = {getattr(scoring, "__name__", "score"): scoring}
-    if not isinstance(scoring, Mapping):
+    if isinstance(scoring, list | tuple) and all(isinstance(name, str) for name in scoring):
         scoring = {name: name for name in scoring}
-    if not scoring:
-        raise ValueError("scoring is empty; pass a scorer's name, or None.")
-    kappa = make_scorer(cohen_kappa_score)
-    return {name: kappa if s == "kappa" else get_scorer(s) for name, s in scoring.items()}
+    known = {"kappa", *get_scorer_names()}
+    if (
+        not isinstance(scoring, Mapping)
+        or not scoring
+        or not all(callable(s) or (isinstance(s, str) and s in known) for s in scoring.values())
+    ):
+        raise ValueError(
+            f"scoring is {shown(scoring)}; accepted are a scorer's name, of "
+            "sklearn.metrics.get_scorer_names() or 'kappa', a callable of (estimator, X, y), a "
+            "list of names, and a dict of these. Pass None for the usual one."
+        )
+    return {
+        name: _OWN_SCORERS[s] if isinstance(s, str) and s in _OWN_SCORERS else get_scorer(s)
+        for name, s in scoring.items()
+    }
+
+
+def _kappa(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    n_classes = len(np.union1d(y_true, y_pred))
+    return cohen_kappa_score(y_true, y_pred) if n_classes > 1 else np.nan
+
+
+def _roc_auc(y_true: np.ndarray, y_score: np.ndarray) -> float:
+    return roc_auc_score(y_true, y_score) if len(np.unique(y_true)) > 1 else np.nan
+
+
+# NaN of a single class, of which scikit-learn warns, that is at every such subject and resample
+_OWN_SCORERS = {
+    "kappa": make_scorer(_kappa),
+    "roc_auc": make_scorer(_roc_auc, response_method=("decision_function", "predict_proba")),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +113,7 @@ class SubjectScorer:
         self, scorers: Mapping[str, Callable], y: np.ndarray, draws: SubjectBootstrap,
         average: str = "auto",
     ):  # fmt: skip
-        if average not in _AVERAGES:
-            listed = ", ".join(map(repr, _AVERAGES))
-            raise ValueError(f"average must be one of {listed}; got {average!r}.")
+        check_option("average", average, _AVERAGES)
         self.scorers = dict(scorers)
         self.y, self.draws = y, draws
         if average == "auto":
@@ -86,9 +125,8 @@ class SubjectScorer:
         self, predictions: HeldOutPredictions, rows: np.ndarray, *, strict: bool = True
     ) -> ResampledScores:
         """Score predictions of some rows; where ``strict``, an undefined metric is a ValueError."""
-        with warnings.catch_warnings():
-            # scikit-learn warns of a class that a subject lacks, once per subject and resample
-            warnings.simplefilter("ignore", UserWarning)
+        # some metrics warn of a class that a subject lacks, once per subject and resample
+        with others_ignored(UserWarning):
             if self.average == "pooled":
                 return self._score_pooled(predictions, rows, strict)
             return self._score_subjects(predictions, rows, strict)
@@ -146,10 +184,17 @@ class SubjectScorer:
         held_out = np.zeros(len(self.y), dtype=bool)
         held_out[rows] = True
         replicates = np.full((len(self.draws.counts), len(self.scorers)), np.nan)
-        for i, drawn in enumerate(self.draws.rows()):
+        looped = {}
+        for column, (name, scorer) in enumerate(self.scorers.items()):
+            if hasattr(scorer, "resample"):
+                replicates[:, column] = scorer.resample(predictions, rows, self.draws.counts)
+            else:
+                looped[column] = name
+        for i, drawn in enumerate(self.draws.rows() if looped else ()):
             drawn = drawn[held_out[drawn]]
-            if len(drawn):
-                replicates[i] = self._score_rows(predictions, drawn)
+            for column, name in looped.items() if len(drawn) else ():
+                score = predictions.score_rows(self.scorers[name], self.y, drawn)
+                replicates[i, column] = score
         return ResampledScores(None, np.array(estimates), replicates)
 
     def _score_rows(self, predictions: HeldOutPredictions, rows: np.ndarray) -> list[float]:
@@ -157,9 +202,10 @@ class SubjectScorer:
 
 
 def _nanmean(values: Any) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(values, axis=0)
+    values = np.asarray(values)
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
 
 
 class HeldOutPredictions(BaseEstimator):
@@ -197,9 +243,7 @@ class HeldOutPredictions(BaseEstimator):
 
     def score_rows(self, scorer: Callable, y: np.ndarray, rows: np.ndarray) -> float:
         """A score of some rows; NaN where it is undefined, such as an AUC of one class."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UndefinedMetricWarning)
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with np.errstate(all="ignore"):
             try:
                 return float(scorer(self, rows, y[rows]))
             except ValueError:
@@ -281,6 +325,30 @@ def fit_aligning_classes(
     return _ClassAligner(fitted, known, classes, estimator)
 
 
+def refuse_frozen(estimator: Any) -> None:
+    """Refuse steps, however deep, that were fitted to outcomes and would not be fitted anew."""
+    parts = [estimator, *_parts_of(estimator)]
+    for frozen in (part for part in parts if isinstance(part, FrozenEstimator)):
+        fitted = [frozen.estimator, *_parts_of(frozen.estimator)]
+        learned = [f for f in fitted if hasattr(f, "predict") or _reads_outcomes(f)]
+        if learned:
+            raise ValueError(
+                f"estimator is frozen ({type(learned[0]).__name__}), and may have been fitted to "
+                "these subjects, of whom it knows the chance; accepted is one to be fitted. Its "
+                "predictions for subjects it never saw are a covariate of hazard_ratios: "
+                "covariates=pd.DataFrame({'score': ...})."
+            )
+
+
+def _parts_of(estimator: Any) -> list:
+    values = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
+    return [value for value in values if hasattr(value, "fit")]
+
+
+def _reads_outcomes(estimator: Any) -> bool:
+    return isinstance(estimator, BaseEstimator) and get_tags(estimator).target_tags.required
+
+
 class _ClassAligner(BaseEstimator):
     """A classifier that was fitted without some of the classes; None predicts the known one."""
 
@@ -317,23 +385,43 @@ class _ClassAligner(BaseEstimator):
         return columns
 
 
-def check_labels(y: ArrayLike, X: Any, *, classify: bool) -> np.ndarray:
+def as_columns(fitted: Any, X: Any, classify: bool) -> np.ndarray:
+    """Predictions as columns of a linear model; of classes, log-odds to the first one."""
+    if not classify:
+        return np.asarray(fitted.predict(X), dtype=float).reshape(len(X), -1)
+    if hasattr(fitted, "predict_proba"):
+        logs = np.log(np.clip(fitted.predict_proba(X), _MIN_PROBABILITY, None))
+        return logs[:, 1:] - logs[:, :1]
+    return np.asarray(fitted.decision_function(X), dtype=float).reshape(len(X), -1)
+
+
+def check_labels(y: Any, X: Any, *, classify: bool) -> np.ndarray:
     """Labels as an array, one per row; refuses missing ones, which for classes of epochs are -1."""
-    y = np.asarray(y)
+    y = as_array("y", y)
+    if not hasattr(X, "__len__") or isinstance(X, str | type) or getattr(X, "ndim", 1) == 0:
+        raise TypeError(
+            f"X is {shown(X)}; accepted are rows: recordings, an EpochSequence, an array or a "
+            "table. Pass a list of recordings, such as a cohort."
+        )
     n_rows = _num_samples(X)
+    if y.dtype.kind == "O" and y.ndim == 1:
+        # numbers in a column of objects are numbers
+        y = pd.Series(list(y), dtype=object).infer_objects().to_numpy()
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError(
+            f"y is infinite in {np.isinf(y).sum()} of {n_rows} rows; accepted are finite numbers. "
+            "Leave these rows out, or correct them."
+        )
     if y.ndim == 0 or len(y) != n_rows:
         n_labels = "no" if y.ndim == 0 else len(y)
         raise ValueError(f"y has {n_labels} labels for {n_rows} rows of X; one of each is needed.")
     # several outcomes, and those with fields, have cells of their own that may be missing
     if y.ndim > 1 or y.dtype.names:
         return y
-    missing = np.asarray(pd.isna(y), dtype=bool)
-    unscored_is_missing = classify and as_epoch_sequence(X) is not None
-    numeric = np.array([isinstance(label, int | float | np.number) for label in y.tolist()])
-    if unscored_is_missing:
-        missing[numeric] |= y[numeric] == -1
+    missing = find_missing(y, X, classify=classify)
     if missing.any():
-        known = "y >= 0" if unscored_is_missing and numeric.all() else "pandas.notna(y)"
+        unscored_is_missing = classify and as_epoch_sequence(X) is not None
+        known = "y >= 0" if unscored_is_missing and _are_numbers(y).all() else "pandas.notna(y)"
         rows = "X[known], y[known]"
         if not hasattr(X, "shape"):
             known, rows = f"numpy.flatnonzero({known})", "[X[i] for i in known], y[known]"
@@ -342,4 +430,57 @@ def check_labels(y: ArrayLike, X: Any, *, classify: bool) -> np.ndarray:
             f"{missing.sum()} of {n_rows} rows, which no score can judge. Leave them out: known = "
             f"{known}, then pass {rows}, and groups alike."
         )
+    if classify:
+        find_classes("y", y)
     return y
+
+
+def read_labelled(
+    X: Any, y: Any, groups: Any, *, classify: bool, fits: bool = True
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Rows that have a label, their labels, and their subjects.
+
+    To fit to, there have to be two subjects and two classes or values at least.
+    """
+    labels, n_rows = np.asarray(y), _num_samples(X)
+    if (labels.ndim == 2 and labels.shape[1] > 1) or labels.dtype.names:
+        raise ValueError(
+            f"y has shape {labels.shape} for {n_rows} rows of X; accepted is one label for each. "
+            "Of several outcomes, take one at a time."
+        )
+    labels = column_or_1d(labels, warn=True)
+    check_consistent_length(X, labels)
+    (X,) = indexable(X)
+    subjects = recorded_subjects(X) if groups is None else subjects_of(X, groups)
+    known = np.flatnonzero(~find_missing(labels, X, classify=classify))
+    if len(known) < n_rows:
+        X, labels = _safe_indexing(X, known), labels[known]
+        subjects = subjects[known]
+    if labels.dtype == object:
+        labels = np.array(labels.tolist())
+    n_values, n_subjects = len(np.unique(labels)), len(np.unique(subjects))
+    if fits and n_values < 2:
+        kind = "class" if classify else "value"
+        raise ValueError(
+            f"y has {n_values} {kind} in n_samples={len(labels)} labelled rows; accepted are at "
+            "least two. Nothing is learned from a constant outcome: look at the rows you pass."
+        )
+    if fits and n_subjects < 2:
+        raise ValueError(
+            f"the labelled rows are of {n_subjects} subject; accepted are at least two, to fit to "
+            "some and calibrate on others. Pass groups if they are of several."
+        )
+    return X, labels, subjects
+
+
+def find_missing(y: np.ndarray, X: Any, *, classify: bool) -> np.ndarray:
+    """Rows of one outcome without a label: NaN, None or, for classes of epochs, -1."""
+    missing = np.asarray(pd.isna(y), dtype=bool)
+    if classify and as_epoch_sequence(X) is not None:
+        numeric = _are_numbers(y)
+        missing[numeric] |= y[numeric] == -1
+    return missing
+
+
+def _are_numbers(y: np.ndarray) -> np.ndarray:
+    return np.array([isinstance(label, int | float | np.number) for label in y.tolist()])

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
 
+from .._arguments import as_labels, check_number, is_missing, shown
+from .._validation import as_random_state
 from .._warnings import warn
-from ..errors import LeakageWarning
+from ..errors import InvalidRecordingError, LeakageWarning
 from ..recordings.epochs import as_epoch_sequence
 from ..recordings.recording import Recording, as_names, name_subjects
 
 _N_SHOWN = 3
+_MOST_RESAMPLES = 1_000_000
 
 
 def subjects_of(X: Any, groups: Iterable | None = None) -> np.ndarray:
@@ -34,8 +36,8 @@ def subjects_of(X: Any, groups: Iterable | None = None) -> np.ndarray:
                 LeakageWarning,
             )
         return recorded
-    labels = list(groups)
-    n_nameless = sum(label is not None and bool(pd.isna(label)) for label in labels)
+    labels = as_labels("groups", groups).tolist()
+    n_nameless = sum(label is not None and is_missing(label) for label in labels)
     names = as_names(labels)
     if len(names) != len(X):
         raise ValueError(f"groups has {len(names)} elements for {len(X)} rows of X.")
@@ -52,7 +54,7 @@ def subjects_of(X: Any, groups: Iterable | None = None) -> np.ndarray:
 def recorded_subjects(X: Any) -> np.ndarray:
     """Subject of each element of X as its recording states it; else each its own."""
     subjects = _subjects_of_recordings(X)
-    return np.arange(len(X)) if subjects is None else subjects
+    return np.arange(_num_samples(X)) if subjects is None else subjects
 
 
 def _subjects_of_recordings(X: Any) -> np.ndarray | None:
@@ -97,10 +99,12 @@ def folds_by_subject(
             "X is of one subject, who cannot be both in training and test; accepted are at least "
             "two. Pass groups if the rows are of several."
         )
-    if isinstance(cv, int):
-        n_splits = min(cv, n_subjects)
+    is_splitter = hasattr(cv, "split") and hasattr(cv, "get_n_splits")
+    if not is_splitter and not isinstance(cv, list | tuple):
+        n_splits = min(check_number("cv", cv, 2, whole=True), n_subjects)
         cv = StratifiedGroupKFold(n_splits) if classify else GroupKFold(n_splits)
-    folds = list(cv.split(np.zeros(len(groups)), y, groups) if hasattr(cv, "split") else cv)
+        is_splitter = True
+    folds = _split(cv, y, groups) if is_splitter else _read_folds(cv)
     n_tests = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(groups))
     if (n_tests != 1).any():
         raise ValueError(
@@ -117,6 +121,78 @@ def folds_by_subject(
     return folds
 
 
+def folds_by_event(
+    cv: Any, event: np.ndarray, groups: np.ndarray, random_state: Any = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """:func:`folds_by_subject` for survival: an integer is folds balanced for events, shuffled."""
+    n_with_event = len(set(groups[event].tolist()))
+    if n_with_event < 2:
+        raise ValueError(
+            f"y has an event in {n_with_event} subjects; accepted are at least two, as some are "
+            "learned from and others predicted. Follow up for longer, or look at how events are "
+            "coded."
+        )
+    if isinstance(cv, int):
+        n_splits = max(2, min(cv, n_with_event))
+        cv = StratifiedGroupKFold(n_splits, shuffle=True, random_state=random_state)
+    return folds_by_subject(cv, event, groups, classify=True)
+
+
+def number_folds(folds: Iterable[tuple[Any, np.ndarray]], groups: np.ndarray) -> np.ndarray:
+    """The fold in which each row is tested; refuses a subject of several, whom a test would count
+    as new where other rows of the same subject were trained on.
+    """
+    fold = np.full(len(groups), -1)
+    # of folds that are given, some may hold no row with the outcome at hand
+    for number, test in enumerate(test for _, test in folds if len(test)):
+        fold[test] = number
+    names, codes = np.unique(groups, return_inverse=True)
+    lowest, highest = np.full(len(names), len(groups)), np.full(len(names), -1)
+    np.minimum.at(lowest, codes, fold)
+    np.maximum.at(highest, codes, fold)
+    several = names[lowest != highest]
+    if len(several):
+        raise ValueError(
+            f"cv tests rows of {len(several)} of {len(names)} subjects "
+            f"({', '.join(map(str, several[:_N_SHOWN]))}) in several folds, so that predictions "
+            "are of subjects who were trained on and no p value holds; accepted are folds by "
+            "subject. Pass cv=5, GroupKFold(5), or one row per subject."
+        )
+    return fold
+
+
+def refuse_epochs(X: Any) -> None:
+    """Survival is of subjects: X of epochs is an InvalidRecordingError."""
+    if as_epoch_sequence(X) is not None:
+        raise InvalidRecordingError(
+            "X holds epochs, but survival is of subjects; accepted is a list of nights, or of "
+            "lists of nights. Pass the recordings: EpochSequence(X).recordings."
+        )
+
+
+def _split(cv: Any, y: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    try:
+        return list(cv.split(np.zeros(len(groups)), y, groups))
+    except ValueError as error:
+        raise ValueError(
+            f"{cv} has no folds of these {len(groups)} rows ({error}). Pass a smaller cv, or "
+            "another splitter."
+        ) from error
+
+
+def _read_folds(cv: Iterable) -> list[tuple[np.ndarray, np.ndarray]]:
+    try:
+        folds = [(np.asarray(train, np.intp), np.asarray(test, np.intp)) for train, test in cv]
+        if folds and all(rows.ndim == 1 for fold in folds for rows in fold):
+            return folds
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f"cv is {shown(cv)}; accepted are a number of folds, a splitter such as GroupKFold(5), and "
+        "a list of pairs of training and test rows. Pass cv=5."
+    )
+
+
 class SubjectBootstrap:
     """Resamples of subjects, the same for every score, so that differences are paired.
 
@@ -129,14 +205,16 @@ class SubjectBootstrap:
         self, groups: ArrayLike, n_resamples: int = 2000, level: float = 0.95,
         random_state: int | np.random.RandomState | None = 0,
     ):  # fmt: skip
-        if not 0 < level < 1:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}.")
-        if n_resamples < 1:
-            raise ValueError(f"n_resamples must be at least 1, got {n_resamples!r}.")
-        self.subjects, self.codes = np.unique(np.asarray(groups), return_inverse=True)
+        level = check_number("level", level, 0, 1, above=True, below=True)
+        n_resamples = check_number("n_resamples", n_resamples, 1, _MOST_RESAMPLES, whole=True)
+        names = as_labels("groups", groups)
+        if names.dtype.kind == "O":
+            # text and numbers side by side have no order
+            names = as_names(names.tolist())
+        self.subjects, self.codes = np.unique(names, return_inverse=True)
         self.level = level
         n = len(self.subjects)
-        rng = check_random_state(random_state)
+        rng = as_random_state(random_state)
         self.counts = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
 
     def by_subject(self, values: ArrayLike) -> np.ndarray:

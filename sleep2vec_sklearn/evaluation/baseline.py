@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.impute import SimpleImputer
@@ -21,20 +20,18 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from .._validation import NON_NEGATIVE, StrOptions, count, validate_params
 from ..encoding._base import RecordingInputMixin
 from ..encoding.covariates import RecordingMetadata
-from ..encoding.inputs import EncoderInput, read_input
+from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError
-from ..recordings._demographics import read_category
 from ..recordings.recording import as_names
-from ._cross_validation import fit_aligning_classes, held_out_predictions
-from ._subjects import folds_by_subject, recorded_subjects, subjects_of
+from ._covariates import check_covariates, stated_fields
+from ._cross_validation import as_columns, fit_aligning_classes, held_out_predictions
+from ._subjects import folds_by_event, folds_by_subject, recorded_subjects, subjects_of
 from .comparison import EstimatorComparison, compare_estimators
+from .cox_regression import CoxRegression
+from .survival import is_outcome, outcome_of_subjects
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
-
-_MIN_PROBABILITY = 1e-6
-# below that many rows two columns may agree by chance
-_FEWEST_TO_TELL = 10
 
 
 def compare_with_baseline(
@@ -50,7 +47,8 @@ def compare_with_baseline(
     estimator : estimator
         Takes recordings, such as ``make_pipeline(Sleep2VecTransformer(), LogisticRegression())``.
     X : list of Recording, list of lists of them, or EpochSequence
-    y : array-like of shape (len(X),)
+    y : array-like of shape (len(X),), structured array or DataFrame
+        Classes, numbers, or a survival outcome as of :func:`compare_estimators`.
     groups : array-like of shape (len(X),), optional
         Subjects; by default those of the recordings.
     baseline : estimator, optional
@@ -107,13 +105,15 @@ def compare_with_baseline(
     if combine not in ("stacked", "joint"):
         raise ValueError(f"combine={combine!r}; accepted are 'stacked' and 'joint'.")
     kind = "classifier" if is_classifier(estimator) else "regressor"
+    if is_outcome(y):
+        kind, y = "survival", outcome_of_subjects(y, X, subjects_of(X, groups))
     if covariates is not None:
         if baseline is not None:
             raise ValueError(
                 "baseline and covariates are both given; accepted is one of them. Name the "
                 "covariates in the baseline: DemographicBaseline(fields=...)."
             )
-        baseline = DemographicBaseline(kind, fields=_check_covariates(covariates, X, y))
+        baseline = DemographicBaseline(kind, fields=check_covariates(covariates, X, y))
     elif baseline is None:
         baseline = DemographicBaseline(kind)
     both: Any = BaselineComparison(estimator, baseline, random_state=random_state)
@@ -124,68 +124,6 @@ def compare_with_baseline(
         estimators, X, np.asarray(y), subjects_of(X, groups), cv=cv, scoring=scoring,
         n_resamples=n_resamples, level=level, random_state=random_state, n_jobs=n_jobs,
     )  # fmt: skip
-
-
-def _check_covariates(covariates: Any, X: Any, y: ArrayLike) -> tuple[str, ...]:
-    """Names of covariates that are stated, vary, and are not the outcome."""
-    is_list = isinstance(covariates, Sequence) and not isinstance(covariates, str)
-    if not is_list or not covariates or not all(isinstance(name, str) for name in covariates):
-        raise ValueError(
-            f"covariates is {covariates!r}; accepted is a list of keys of Recording.metadata, such "
-            "as ('age', 'sex', 'race')."
-        )
-    stated = _stated_fields(read_input(X, "nan"))
-    unstated = [name for name in covariates if name not in stated]
-    if unstated:
-        raise InvalidRecordingError(
-            f"covariates has {unstated[0]!r}, which no recording states; their metadata has "
-            f"{', '.join(sorted(stated)) or 'nothing'}. Name one of these, or add it with "
-            "Recording(..., metadata={...})."
-        )
-    table = RecordingMetadata(covariates, missing="category").fit(X)
-    columns = table.set_output(transform="default").transform(X)
-    outcome, named = np.asarray(y), getattr(y, "name", None)
-    start = 0
-    for field in table.fields_:
-        width = len(table.categories_.get(field, (field,)))
-        values = columns[:, start : start + width]
-        start += width
-        if field == named or _is_outcome(values, outcome):
-            raise InvalidRecordingError(
-                f"covariates has {field!r}, which is y itself or y in other words; accepted is "
-                "what is known without the outcome. Leave it out."
-            )
-        if np.array_equal(values, np.broadcast_to(values[0], values.shape), equal_nan=True):
-            raise InvalidRecordingError(
-                f"covariates has {field!r}, which is the same in all {len(values)} rows of X, so "
-                "nothing can be learned from it. Leave it out."
-            )
-    return table.fields_
-
-
-def _stated_fields(inputs: EncoderInput) -> set[str]:
-    """Keys of metadata for which a recording has a value."""
-    facts = [recording.metadata for recording in inputs.recordings]
-    return {k for known in facts for k, value in known.items() if read_category(value) is not None}
-
-
-def _is_outcome(values: np.ndarray, y: np.ndarray) -> bool:
-    """Whether columns of a covariate give y, and y them."""
-    known = ~np.isnan(values).any(axis=1)
-    if y.ndim != 1 or y.dtype.names or len(y) != len(values) or known.sum() < _FEWEST_TO_TELL:
-        return False
-    values, y = values[known], y[known]
-    codes = np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
-    classes = pd.factorize(y)[0]
-    n_codes, n_classes = codes.max() + 1, classes.max() + 1
-    if min(n_codes, n_classes) < 2:
-        return False
-    if 2 * n_classes <= len(y):
-        n_pairs = len(set(zip(codes.tolist(), classes.tolist(), strict=True)))
-        return bool(n_pairs == n_codes == n_classes)
-    if values.shape[1] > 1 or not np.issubdtype(y.dtype, np.number):
-        return False
-    return bool(abs(np.corrcoef(values[:, 0], y)[0, 1]) > 1 - 1e-6)
 
 
 def _join(estimator: Any, baseline: Any) -> Pipeline:
@@ -212,7 +150,7 @@ class BaselineComparison(BaseEstimator):
     Parameters
     ----------
     estimator, baseline : estimator
-        Two classifiers or two regressors.
+        Two classifiers, two regressors, or two that predict log hazard ratios.
     n_splits : int, default=3
         Folds of subjects from which the weights are learned.
     random_state : int, RandomState or None, default=None
@@ -222,8 +160,8 @@ class BaselineComparison(BaseEstimator):
     ----------
     estimator_, baseline_ : estimator
         Fitted to all rows.
-    weights_ : LogisticRegression or LinearRegression
-        Of their predictions: log-odds of each class but the first, or numbers.
+    weights_ : LogisticRegression, LinearRegression or CoxRegression
+        Of their predictions: log-odds of each class but the first, numbers, or log hazard ratios.
     classes_ : ndarray
         Of classifiers.
 
@@ -267,25 +205,41 @@ class BaselineComparison(BaseEstimator):
         predicted and trained on.
         """
         validate_params(self)
-        y, classify = np.asarray(y), is_classifier(self.estimator)
+        classify = is_classifier(self.estimator)
+        subjects = recorded_subjects(X) if groups is None else as_names(list(groups))
+        self._survival = is_outcome(y)
+        y = outcome_of_subjects(y, X, subjects) if self._survival else np.asarray(y)
         if classify:
             self.classes_ = np.unique(y)
-        subjects = recorded_subjects(X) if groups is None else as_names(list(groups))
         check_consistent_length(X, y, subjects)
-        folds = folds_by_subject(self._splitter(y, subjects), y, subjects, classify=classify)
+        folds = self._split(y, subjects)
         both = {"estimator": self.estimator, "baseline": self.baseline}
         predictions = held_out_predictions(both, X, y, folds, subjects).values()
-        columns = np.hstack([_as_columns(p, np.arange(len(y)), classify) for p in predictions])
+        columns = np.hstack([as_columns(p, np.arange(len(y)), classify) for p in predictions])
         stacker = LogisticRegression() if classify else LinearRegression()
+        if self._survival:
+            # the level of a risk is that of its fit, and says nothing
+            for _, test in folds:
+                columns[test] -= columns[test].mean(axis=0)
+            stacker = CoxRegression()
         self.weights_ = stacker.fit(columns, y)
         self.estimator_, self.baseline_ = (
             fit_aligning_classes(model, X, y, None, subjects) for model in both.values()
         )
         return self
 
-    def _splitter(self, y: np.ndarray, subjects: np.ndarray) -> GroupKFold | StratifiedGroupKFold:
+    def _split(self, y: np.ndarray, subjects: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        if self._survival:
+            return folds_by_event(self.n_splits, y["event"], subjects, self.random_state)
+        classify = is_classifier(self.estimator)
+        splitter = self._splitter(y, subjects, classify)
+        return folds_by_subject(splitter, y, subjects, classify=classify)
+
+    def _splitter(
+        self, y: np.ndarray, subjects: np.ndarray, classify: bool
+    ) -> GroupKFold | StratifiedGroupKFold:
         n_splits = min(self.n_splits, len(set(subjects.tolist())))
-        if not is_classifier(self.estimator):
+        if not classify:
             return GroupKFold(n_splits, shuffle=True, random_state=self.random_state)
         # each fold's training subjects include one of the rarest class
         rarest = min(len(set(subjects[y == label].tolist())) for label in self.classes_)
@@ -293,7 +247,7 @@ class BaselineComparison(BaseEstimator):
         return StratifiedGroupKFold(n_splits, shuffle=True, random_state=self.random_state)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the outcome from both; shape (len(X),)."""
+        """Predict the outcome, or log hazard ratios, from both; shape (len(X),)."""
         return self.weights_.predict(self._stack(X))
 
     @available_if(lambda self: is_classifier(self.estimator))
@@ -304,29 +258,21 @@ class BaselineComparison(BaseEstimator):
     def _stack(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         classify = is_classifier(self.estimator)
-        return np.hstack([_as_columns(m, X, classify) for m in (self.estimator_, self.baseline_)])
-
-
-def _as_columns(fitted: Any, X: Any, classify: bool) -> np.ndarray:
-    """Predictions as columns of a linear model; of classes, log-odds to the first one."""
-    if not classify:
-        return np.asarray(fitted.predict(X), dtype=float).reshape(len(X), -1)
-    if hasattr(fitted, "predict_proba"):
-        logs = np.log(np.clip(fitted.predict_proba(X), _MIN_PROBABILITY, None))
-        return logs[:, 1:] - logs[:, :1]
-    return np.asarray(fitted.decision_function(X), dtype=float).reshape(len(X), -1)
+        return np.hstack([as_columns(m, X, classify) for m in (self.estimator_, self.baseline_)])
 
 
 class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     """A linear model of age, sex and BMI, to compare models of recordings with.
 
-    Logistic regression, or ridge regression, on the recordings' metadata. A missing number is
+    Logistic, ridge or Cox regression on the recordings' metadata. A missing number is
     imputed by the median of the training subjects, with an indicator column; a missing category is
     a category of its own.
 
     Parameters
     ----------
-    kind : {"classifier", "regressor"}, default="classifier"
+    kind : {"classifier", "regressor", "survival"}, default="classifier"
+        Of "survival", y is as :func:`survival_outcome` makes it, and the nights of a subject weigh
+        as one row.
     fields : sequence of str, default=("age", "sex", "bmi")
         Keys of ``Recording.metadata``; those that no training recording has are left out.
         Categories are one column each.
@@ -363,7 +309,7 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "kind": [StrOptions({"classifier", "regressor"})],
+        "kind": [StrOptions({"classifier", "regressor", "survival"})],
         "penalty": [NON_NEGATIVE],
         "handle_unknown": [StrOptions({"warn", "ignore", "error"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -384,7 +330,7 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.estimator_type = self.kind
+        tags.estimator_type = None if self.kind == "survival" else self.kind
         return tags
 
     def fit(self, X: Any, y: ArrayLike) -> DemographicBaseline:
@@ -394,20 +340,24 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
         each. Raises InvalidRecordingError if no recording has any of the fields.
         """
         validate_params(self)
-        head = Ridge(alpha=self.penalty)
+        head, more = Ridge(alpha=self.penalty), {}
+        if self.kind == "survival":
+            head = CoxRegression(penalty=self.penalty)
+            counts = np.unique(recorded_subjects(X), return_inverse=True, return_counts=True)
+            more["coxregression__sample_weight"] = 1 / counts[2][counts[1]]
         if self.kind == "classifier":
             strength = 1 / self.penalty if self.penalty else np.inf
             head = LogisticRegression(C=strength, class_weight=self.class_weight)
         columns = self._make_columns()
         self.model_ = make_pipeline(*(step for _, step in columns.steps), head)
-        self.model_.fit(X, np.asarray(y))
+        self.model_.fit(X, y if self.kind == "survival" else np.asarray(y), **more)
         self.fields_ = self.model_[0].fields_
         if self.kind == "classifier":
             self.classes_ = self.model_.classes_
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the outcome of recordings as given to :meth:`fit`; shape (len(X),)."""
+        """Predict the outcome, or log hazard ratios, of recordings as of :meth:`fit`; (len(X),)."""
         check_is_fitted(self)
         return self.model_.predict(X)
 
@@ -418,7 +368,7 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
         return self.model_.predict_proba(X)
 
     def score(self, X: Any, y: ArrayLike) -> float:
-        """Accuracy of a classifier, R2 of a regressor."""
+        """Accuracy of a classifier, R2 of a regressor, Harrell's concordance of survival."""
         check_is_fitted(self)
         return self.model_.score(X, y)
 
@@ -438,7 +388,7 @@ class _StatedMetadata(RecordingMetadata):
     """Metadata without the fields that none of the recordings it is fitted to states."""
 
     def _choose_fields(self, fields: tuple[str, ...], inputs: EncoderInput) -> tuple[str, ...]:
-        stated = _stated_fields(inputs)
+        stated = stated_fields(inputs)
         chosen = tuple(field for field in fields if field in stated)
         if not chosen:
             raise InvalidRecordingError(

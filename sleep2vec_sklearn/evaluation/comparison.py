@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from .._arguments import as_array, shown
 from .._html import as_html
 from ..encoding.transformer import Sleep2VecTransformer
 from ..encoding.union import EncoderUnion
@@ -27,7 +28,9 @@ from ._cross_validation import (
     held_out_predictions,
     named_scorers,
 )
-from ._subjects import SubjectBootstrap, folds_by_subject, subjects_of
+from ._subjects import SubjectBootstrap, folds_by_event, folds_by_subject, subjects_of
+from .survival import is_outcome, outcome_of_subjects
+from .survival_scores import FoldConcordance
 from .tables import TableExportMixin
 
 _RIDGE_PENALTIES = tuple(10.0 ** np.arange(1, 6))
@@ -49,14 +52,20 @@ def compare_estimators(
     estimators : mapping of str to estimator
         At least two, classifiers or not alike.
     X : list of recordings, EpochSequence, or array of shape (n, n_features)
-    y : array-like of shape (n, ...)
+    y : array-like of shape (n, ...), structured array or DataFrame
+        Classes, numbers, or one survival outcome as :func:`survival_outcome` makes it, for
+        estimators whose ``predict`` gives log hazard ratios; those of several nights of a subject
+        are averaged.
     groups : array-like of shape (n,), optional
         Subjects; by default those of the recordings.
     cv : int, splitter or iterable, default=5
-        Folds by subject, stratified for classes; or a splitter that tests each row once.
+        Folds by subject, stratified for classes and balanced for events; or a splitter that tests
+        each row once.
     scoring : str, callable, list or dict, optional
         Names of scikit-learn's scorers, "kappa", or scorers. By default "roc_auc" for two classes,
-        "kappa" for more, "neg_mean_absolute_error" for numbers.
+        "kappa" for more, "neg_mean_absolute_error" for numbers; for survival Harrell's concordance
+        of the pairs of subjects within each fold, as risks of different fits have no common scale.
+        Scorers of survival are called fold by fold, and averaged with the events as weights.
     reference : str, optional
         Name of the one that the others are compared with; the first by default.
     average : {"auto", "subject", "pooled"}, default="auto"
@@ -79,8 +88,9 @@ def compare_estimators(
     Raises
     ------
     ValueError
-        For fewer than two estimators or subjects, folds that do not test each row once, or a fold
-        whose training subjects are of one class.
+        For fewer than two estimators or subjects, folds that do not test each row once, a fold
+        whose training subjects are of one class, fewer than two subjects with an event, or
+        different survival outcomes of a subject's nights.
 
     Examples
     --------
@@ -98,6 +108,11 @@ def compare_estimators(
      prior roc_auc 0.452 [0.333, 0.606]
     linear roc_auc 0.813 [0.683, 0.940] +0.361 [+0.174, +0.516]
     """
+    if not isinstance(estimators, Mapping):
+        raise ValueError(
+            f"estimators is {shown(estimators)}; accepted is a dict of at least two. Pass "
+            "{'linear': LogisticRegression(), 'chance': DummyClassifier()}."
+        )
     estimators = dict(estimators)
     plan = _Plan.of(
         estimators, X, y, groups, cv=cv, scoring=scoring, reference=reference, average=average,
@@ -169,7 +184,7 @@ def compare_encoders(
     [('sleep2vec', 'roc_auc')]
     """
     parts = _name_encoders(encoders)
-    head = clone(_default_head(np.asarray(y)) if head is None else head)
+    head = clone(default_head(as_array("y", y)) if head is None else head)
     # refusals come before the rows, which may take hours
     plan = _Plan.of(
         dict.fromkeys(parts, head), X, y, groups, cv=cv, scoring=scoring, reference=reference,
@@ -196,7 +211,7 @@ def compare_encoders(
     return plan.carry_out(models, rows, n_jobs)
 
 
-def _default_head(y: np.ndarray) -> Any:
+def default_head(y: np.ndarray) -> Any:
     if np.issubdtype(y.dtype, np.floating):
         return make_pipeline(StandardScaler(), RidgeCV(_RIDGE_PENALTIES))
     logistic = LogisticRegression(C=0.01, class_weight="balanced", max_iter=300)
@@ -261,6 +276,15 @@ class _Plan:
         cls, estimators: dict, X: Any, y: ArrayLike, groups: Iterable | None, *, cv: Any,
         scoring: Any, reference: str | None, average: str, draws: Mapping[str, Any],
     ) -> _Plan:  # fmt: skip
+        if is_outcome(y):
+            if any(map(is_classifier, estimators.values())) or average == "subject":
+                raise ValueError(
+                    "y is a survival outcome, with classifiers or average='subject'; accepted are "
+                    "estimators whose predict gives log hazard ratios, such as CoxRegression(), "
+                    "and average='auto', which compares the subjects of a fold."
+                )
+            reference = _check_estimators(estimators, reference)
+            return cls._of_survival(reference, X, y, groups, cv, scoring, draws)
         reference = _check_estimators(estimators, reference)
         classify = is_classifier(estimators[reference])
         y = check_labels(y, X, classify=classify)
@@ -270,6 +294,22 @@ class _Plan:
         scorer = SubjectScorer(scorers, y, SubjectBootstrap(subjects, **draws), average)
         return cls(reference, y, subjects, folds, scorer)
 
+    @classmethod
+    def _of_survival(
+        cls, reference: str, X: Any, y: Any, groups: Iterable | None, cv: Any, scoring: Any,
+        draws: Mapping[str, Any],
+    ) -> _Plan:  # fmt: skip
+        subjects = subjects_of(X, groups)
+        y = outcome_of_subjects(y, X, subjects)
+        folds = folds_by_event(cv, y["event"], subjects, draws["random_state"])
+        resamples = SubjectBootstrap(subjects, **draws)
+        fold = _number(folds)
+        scorers: dict[str, Any] = {"concordance": FoldConcordance(y, resamples.codes, fold)}
+        if scoring is not None:
+            named = named_scorers(scoring, y, None)
+            scorers = {name: _WithinFolds(scorer, fold) for name, scorer in named.items()}
+        return cls(reference, y, subjects, folds, SubjectScorer(scorers, y, resamples, "pooled"))
+
     def carry_out(self, estimators: dict, X: Any, n_jobs: int | None) -> EstimatorComparison:
         scorer, rows = self.scorer, np.arange(len(self.y))
         predictions = held_out_predictions(estimators, X, self.y, self.folds, self.subjects, n_jobs)
@@ -278,19 +318,41 @@ class _Plan:
         differences = {
             name: _subtract(scores[name], scores[self.reference], scorer) for name in others
         }
-        fold = np.empty(len(self.y), dtype=int)
-        for i, (_, test) in enumerate(self.folds):
-            fold[test] = i
         return EstimatorComparison(
             reference=self.reference,
-            average=scorer.average,
+            average="fold" if is_outcome(self.y) else scorer.average,
             scores=_tabulate(scores, scorer).drop(columns="fraction_above"),
             differences=_tabulate(differences, scorer).rename(columns={"value": "difference"}),
             predictions={name: p.responses for name, p in predictions.items()},
-            fold=fold,
+            fold=_number(self.folds),
             groups=self.subjects,
             y=self.y,
         )
+
+
+def _number(folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The fold in which each row is tested."""
+    fold = np.empty(sum(len(test) for _, test in folds), dtype=int)
+    for i, (_, test) in enumerate(folds):
+        fold[test] = i
+    return fold
+
+
+@dataclass(frozen=True)
+class _WithinFolds:
+    """A survival score of the rows of each fold, and its mean over them, weighted by events."""
+
+    scorer: Callable
+    fold: np.ndarray
+
+    def __call__(self, predictions: Any, rows: np.ndarray, y: np.ndarray) -> float:
+        scores, n_events = [], []
+        for fold in np.unique(self.fold[rows]):
+            inside = self.fold[rows] == fold
+            if y["event"][inside].any():
+                scores.append(self.scorer(predictions, rows[inside], y[inside]))
+                n_events.append(y["event"][inside].sum())
+        return float(np.average(scores, weights=n_events)) if scores else np.nan
 
 
 @dataclass(frozen=True, repr=False)
@@ -303,7 +365,8 @@ class EstimatorComparison(TableExportMixin):
     Attributes
     ----------
     reference : str
-    average : {"subject", "pooled"}
+    average : {"subject", "pooled", "fold"}
+        "fold" is of survival: pairs within a fold are compared.
     scores : DataFrame
         Index estimator, metric; columns value, low, high, subjects.
     differences : DataFrame
@@ -352,7 +415,9 @@ class EstimatorComparison(TableExportMixin):
 
     def _title(self) -> str:
         n_subjects = len(set(self.groups.tolist()))
-        how = "all rows together" if self.average == "pooled" else "mean over subjects"
+        how = {"pooled": "all rows together", "fold": "pairs within folds"}.get(
+            self.average, "mean over subjects"
+        )
         return (
             f"EstimatorComparison({n_subjects} subjects, {self.fold.max() + 1} folds, {how}; "
             f"differences to {self.reference!r})"
@@ -375,12 +440,21 @@ def _check_estimators(estimators: dict, reference: str | None) -> str:
         raise ValueError(
             f"estimators has {len(estimators)} element(s); accepted is a dict of at least two."
         )
+    odd = [name for name, estimator in estimators.items() if not hasattr(estimator, "fit")]
+    if odd:
+        raise TypeError(
+            f"estimators[{odd[0]!r}] is {shown(estimators[odd[0]])}; accepted are estimators with "
+            "fit. Pass an instance, such as LogisticRegression()."
+        )
     kinds = {name: is_classifier(estimator) for name, estimator in estimators.items()}
     if len(set(kinds.values())) > 1:
         raise ValueError(f"estimators mixes classifiers with others (classifier: {kinds}).")
     reference = next(iter(estimators)) if reference is None else reference
-    if reference not in estimators:
-        raise ValueError(f"reference={reference!r} is none of {', '.join(map(str, estimators))}.")
+    if not isinstance(reference, str | int) or reference not in estimators:
+        raise ValueError(
+            f"reference={shown(reference)} is none of "
+            f"{', '.join(map(str, estimators))}. Name one of these."
+        )
     return reference
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._arguments import as_numbers, check_number, shown
 from .survival import SurvivalOutcome, count_at_risk, read_outcome, step_values
 
-_QUANTILES = np.linspace(0.1, 0.9, 9)
+DECILES = np.linspace(0.1, 0.9, 9)
 
 
 def concordance_index(y: np.ndarray, risk: ArrayLike, *, tied_tol: float = 1e-8) -> float:
@@ -61,6 +62,7 @@ def concordance_index(y: np.ndarray, risk: ArrayLike, *, tied_tol: float = 1e-8)
     """
     outcome = read_outcome(y)
     risks = check_risks(risk, outcome)
+    tied_tol = check_number("tied_tol", tied_tol, 0)
 
     def score(column: int) -> float:
         known, event, time, entry = outcome.column(column)
@@ -113,6 +115,9 @@ def uno_concordance(
     train, test = read_outcome(y_train, "y_train"), read_outcome(y_test, "y_test")
     _refuse_entries(train, test)
     risks = check_risks(risk, test)
+    tied_tol = check_number("tied_tol", tied_tol, 0)
+    if tau is not None:
+        tau = check_number("tau", tau, 0, above=True)
 
     def score(column: int) -> float:
         known, event, time, _ = test.column(column)
@@ -199,7 +204,7 @@ def brier_score(
     array([0.02  , 0.0567])
     """
     train, test, moments = _read_single(y_train, y_test, times)
-    predicted = np.asarray(survival, dtype=np.float64)
+    predicted = as_numbers("survival", survival, ndim=(1, 2))
     if predicted.shape != (len(test), len(moments)):
         raise ValueError(
             f"survival has the shape {predicted.shape}; accepted is {(len(test), len(moments))}, "
@@ -234,7 +239,7 @@ def integrated_brier_score(
     0.25
     """
     scores = brier_score(y_train, y_test, survival, times)
-    return _mean_over_time(scores, np.asarray(times, dtype=np.float64))
+    return mean_over_time(scores, check_times(times))
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +296,7 @@ class UnoConcordance:
             if not event.any():
                 return np.nan
             if self.tau is None:
-                counted = event & _within_follow_up(train, column, time)
+                counted = event & within_follow_up(train, column, time)
             else:
                 counted = event & (time < self.tau)
             return _uno(train, test, risk[known, column], column, counted)
@@ -368,14 +373,14 @@ class IntegratedBrier:
         times = [_choose_times(self.times, train, test, c) for c in range(test.n_outcomes)]
         # all outcomes are predicted at once, at the times of any of them
         union = np.unique(np.concatenate(times))
-        survival = _predict_survival(estimator, X, union) if len(union) else np.empty(0)
+        survival = predict_survival(estimator, X, union) if len(union) else np.empty(0)
 
         def score(column: int) -> float:
             moments = times[column]
             if len(moments) < 2 or not test.event[:, column].any():
                 return np.nan
             predicted = survival[:, column, np.searchsorted(union, moments)]
-            return -_mean_over_time(_brier(train, test, predicted, moments, column), moments)
+            return -mean_over_time(_brier(train, test, predicted, moments, column), moments)
 
         return _mean_over_outcomes(test, score)
 
@@ -384,7 +389,7 @@ def _outcomes_of(
     scorer: object, y_train: np.ndarray | None, estimator: Any, y: np.ndarray
 ) -> tuple[SurvivalOutcome, SurvivalOutcome]:
     if y_train is None:
-        y_train = getattr(_innermost(estimator), "training_outcomes_", None)
+        y_train = getattr(innermost(estimator), "training_outcomes_", None)
     if y_train is None:
         name = type(scorer).__name__
         raise ValueError(
@@ -402,7 +407,7 @@ def _outcomes_of(
     return train, test
 
 
-def _innermost(estimator: Any) -> Any:
+def innermost(estimator: Any) -> Any:
     """The final estimator of a pipeline or search."""
     while True:
         if hasattr(estimator, "best_estimator_"):
@@ -417,35 +422,40 @@ def _choose_times(
     times: ArrayLike | None, train: SurvivalOutcome, test: SurvivalOutcome, column: int
 ) -> np.ndarray:
     if times is not None:
-        return _check_times(times)
+        return check_times(times)
     _, event, time, _ = train.column(column)
     follow_up = test.column(column)[2]
     if not event.any() or not len(follow_up):
         return np.empty(0)
-    deciles = np.unique(np.quantile(time[event], _QUANTILES))
+    deciles = np.unique(np.quantile(time[event], DECILES))
     within = (deciles >= follow_up.min()) & (deciles < follow_up.max())
-    return deciles[within & _within_follow_up(train, column, deciles)]
+    return deciles[within & within_follow_up(train, column, deciles)]
 
 
-def _predict_survival(estimator: Any, X: Any, times: np.ndarray) -> np.ndarray:
+def predict_survival(estimator: Any, X: Any, times: np.ndarray) -> np.ndarray:
     """Survival as [n, k, n_times], from arrays or from scikit-survival's step functions."""
-    if hasattr(estimator, "best_estimator_"):
-        estimator = estimator.best_estimator_
-    if hasattr(estimator, "steps"):
-        for _, step in estimator.steps[:-1]:
-            X = X if step in (None, "passthrough") else step.transform(X)
-        estimator = estimator[-1]
-    predict = getattr(estimator, "predict_survival_function", None)
+    predict, X = final_method(estimator, "predict_survival_function", X)
     if predict is None:
         raise TypeError(
-            f"{type(estimator).__name__} has no predict_survival_function, which IntegratedBrier "
-            "needs. Score risks with UnoConcordance or DynamicAUC."
+            f"{type(innermost(estimator)).__name__} has no predict_survival_function, from which "
+            "probabilities are taken. Score risks with UnoConcordance or DynamicAUC."
         )
     if "times" in inspect.signature(predict).parameters:
         survival = np.asarray(predict(X, times=times), dtype=np.float64)
     else:
         survival = np.stack([function(times) for function in predict(X)])
     return survival if survival.ndim == 3 else survival[:, None, :]
+
+
+def final_method(estimator: Any, name: str, X: Any) -> tuple[Any, Any]:
+    """A method of the final step of a pipeline or search, or None, and its X."""
+    if hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    if hasattr(estimator, "steps"):
+        for _, step in estimator.steps[:-1]:
+            X = X if step in (None, "passthrough") else step.transform(X)
+        estimator = estimator[-1]
+    return getattr(estimator, name, None), X
 
 
 def _mean_over_outcomes(outcome: SurvivalOutcome, score: Callable[[int], float]) -> float:
@@ -461,7 +471,7 @@ def _mean_over_outcomes(outcome: SurvivalOutcome, score: Callable[[int], float])
     return float(np.nanmean(scores))
 
 
-def _mean_over_time(scores: np.ndarray, times: np.ndarray) -> float:
+def mean_over_time(scores: np.ndarray, times: np.ndarray) -> float:
     if len(times) < 2:
         raise ValueError(f"an integral needs at least two times, got {len(times)}.")
     return float(np.trapezoid(scores, times) / (times[-1] - times[0]))
@@ -477,7 +487,7 @@ def _read_single(
             f"y_train holds {train.n_outcomes} and y_test {test.n_outcomes} outcomes; accepted is "
             "one. Choose a column: y[:, 0]."
         )
-    return train, test, _check_times(times)
+    return train, test, check_times(times)
 
 
 def _refuse_entries(*outcomes: SurvivalOutcome) -> None:
@@ -489,17 +499,24 @@ def _refuse_entries(*outcomes: SurvivalOutcome) -> None:
         )
 
 
-def _check_times(times: ArrayLike) -> np.ndarray:
-    moments = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    usable = moments.ndim == 1 and moments.size and np.isfinite(moments).all()
-    if not usable or not (np.diff(moments) > 0).all():
-        raise ValueError(f"times must be finite, distinct and ascending numbers; got {times!r}.")
+def check_times(times: ArrayLike) -> np.ndarray:
+    moments = np.atleast_1d(as_numbers("times", [times] if np.isscalar(times) else times, range(9)))
+    if not (
+        moments.ndim == 1
+        and moments.size
+        and np.isfinite(moments).all()
+        and (np.diff(moments) > 0).all()
+    ):
+        raise ValueError(
+            f"times must be finite, distinct and ascending numbers; got {shown(times)}. Pass for "
+            "example times=[1, 2, 5], in the unit of the outcomes."
+        )
     return moments
 
 
 def check_risks(risk: ArrayLike, outcome: SurvivalOutcome) -> np.ndarray:
     """Risks as an (n, k) array, finite where the outcome is known."""
-    risks = np.asarray(risk, dtype=np.float64)
+    risks = as_numbers("risk", risk, ndim=(1, 2))
     risks = risks[:, None] if risks.ndim == 1 else risks
     if risks.shape != outcome.time.shape:
         raise ValueError(
@@ -511,7 +528,7 @@ def check_risks(risk: ArrayLike, outcome: SurvivalOutcome) -> np.ndarray:
     return risks
 
 
-def _check_follow_up(test: SurvivalOutcome, column: int, times: np.ndarray) -> None:
+def check_follow_up(test: SurvivalOutcome, column: int, times: np.ndarray) -> None:
     known = test.column(column)[2]
     if not len(known) or times.min() < known.min() or times.max() >= known.max():
         span = f"from {known.min():g} to below {known.max():g}" if len(known) else "of no subject"
@@ -525,7 +542,7 @@ def _auc(
     train: SurvivalOutcome, test: SurvivalOutcome, risks: np.ndarray, times: np.ndarray, column: int
 ) -> tuple[np.ndarray, float]:
     """AUCs of one outcome and their mean, which is NaN where none is defined."""
-    _check_follow_up(test, column, times)
+    check_follow_up(test, column, times)
     known, event, time, entry = test.column(column)
     km_times, n_events, n_at_risk = count_at_risk(event, time, entry)
     survival = step_values(km_times, np.cumprod(1 - n_events / n_at_risk), times)
@@ -552,12 +569,12 @@ def _brier(
     train: SurvivalOutcome, test: SurvivalOutcome, survival: np.ndarray, times: np.ndarray,
     column: int,
 ) -> np.ndarray:  # fmt: skip
-    _check_follow_up(test, column, times)
+    check_follow_up(test, column, times)
     known, event, time, _ = test.column(column)
     survival = survival[known]
     weights = _case_weights(train, column, event, time, times[-1])
     case_weights = np.where(time[:, None] <= times, weights[:, None], 0.0)
-    control_weights = (time[:, None] > times) * _inverse_censoring(train, column, times)
+    control_weights = (time[:, None] > times) * inverse_censoring(train, column, times)
     return np.mean(survival**2 * case_weights + (1 - survival) ** 2 * control_weights, axis=0)
 
 
@@ -567,19 +584,21 @@ def _case_weights(
     """Inverse censoring weights of the events until the last time, 0 of the rest."""
     cases = event & (time <= last)
     weights = np.zeros(len(time))
-    weights[cases] = _inverse_censoring(train, column, time[cases])
+    weights[cases] = inverse_censoring(train, column, time[cases])
     return weights
 
 
-def _inverse_censoring(train: SurvivalOutcome, column: int, times: np.ndarray) -> np.ndarray:
-    """One over the probability of not being censored until each time."""
+def inverse_censoring(
+    train: SurvivalOutcome, column: int, times: np.ndarray, *, before: bool = False
+) -> np.ndarray:
+    """One over the probability of not being censored until (or before) each time."""
     if column >= train.n_outcomes:
         raise ValueError(f"y_train has {train.n_outcomes} outcomes; y_test has more.")
     if not times.size:
         return np.ones(0)
     if np.isnan(train.time[:, column]).all():
         raise ValueError(f"y_train holds nothing but NaN in outcome {column}.")
-    last, uncensored = _uncensored_until(train, column, times)
+    last, uncensored = _uncensored_until(train, column, times, before)
     beyond = (times > last) | (uncensored <= 0)
     if beyond.any():
         raise ValueError(
@@ -590,14 +609,14 @@ def _inverse_censoring(train: SurvivalOutcome, column: int, times: np.ndarray) -
     return 1 / uncensored
 
 
-def _within_follow_up(train: SurvivalOutcome, column: int, times: np.ndarray) -> np.ndarray:
+def within_follow_up(train: SurvivalOutcome, column: int, times: np.ndarray) -> np.ndarray:
     """Whether censoring until each time can be estimated from the training outcomes."""
     last, uncensored = _uncensored_until(train, column, times)
     return (times <= last) & (uncensored > 0)
 
 
 def _uncensored_until(
-    train: SurvivalOutcome, column: int, at: np.ndarray
+    train: SurvivalOutcome, column: int, at: np.ndarray, before: bool = False
 ) -> tuple[float, np.ndarray]:
     """Last training time, and the Kaplan-Meier probability of being uncensored until each time."""
     _, event, time, entry = train.column(column)
@@ -607,7 +626,7 @@ def _uncensored_until(
     n_censored = np.bincount(np.searchsorted(times, time[~event]), minlength=len(times))
     # those with an event at a time are not at risk of being censored at it
     uncensored = np.cumprod(1 - n_censored / np.maximum(n_at_risk - n_events, 1))
-    return times[-1], step_values(times, uncensored, at)
+    return times[-1], step_values(times, uncensored, at, before=before)
 
 
 def _uno(
@@ -617,7 +636,7 @@ def _uno(
     """Uno's index of one outcome over the counted events, NaN without a pair."""
     _, event, time, entry = test.column(column)
     weights = np.zeros(len(time))
-    weights[counted] = _inverse_censoring(train, column, time[counted]) ** 2
+    weights[counted] = inverse_censoring(train, column, time[counted]) ** 2
     return _concordance(event, time, entry, risk, weights, tied_tol)
 
 
@@ -644,3 +663,59 @@ def _concordance(
         return np.nan
     weights = weights[cases]
     return float(np.sum(weights * (n_lower + n_not_higher)) / 2 / np.sum(weights * n_pairs))
+
+
+class FoldConcordance:
+    """Harrell's concordance of pairs of subjects within a fold, over all folds; also resampled.
+
+    Risks of different fits have no common scale. The nights of a subject, who is in one fold, are
+    one observation of their mean risk.
+    """
+
+    def __init__(self, y: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> None:
+        outcome = read_outcome(y)
+        first = np.unique(codes, return_index=True)[1]
+        self.codes = codes
+        self.pairs = []
+        for number in np.unique(fold):
+            subjects = np.flatnonzero((fold[first] == number) & ~np.isnan(outcome.time[first, 0]))
+            rows = first[subjects]
+            event, time = outcome.event[rows, 0], outcome.time[rows, 0]
+            # those censored at the time of an event leave half a step later
+            leaves = np.unique(time, return_inverse=True)[1] * 2 + ~event
+            comparable = leaves > leaves[event][:, None]
+            if outcome.entry is not None:
+                comparable &= outcome.entry[rows, 0] < time[event][:, None]
+            self.pairs.append((subjects, subjects[event], comparable))
+
+    def __call__(self, predictions: Any, rows: np.ndarray, y: np.ndarray) -> float:
+        draws = np.bincount(np.unique(self.codes[rows]), minlength=self.codes.max() + 1)
+        return float(self.resample(predictions, rows, draws[None].astype(float))[0])
+
+    def resample(self, predictions: Any, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The index of each resample, whose ``counts`` say how often it holds each subject."""
+        n_nights = np.bincount(self.codes[rows], minlength=counts.shape[1])
+        risks = check_finite(predictions.predict(rows))
+        with np.errstate(invalid="ignore"):
+            risk = np.bincount(self.codes[rows], risks, minlength=counts.shape[1]) / n_nights
+        concordant, all_pairs = np.zeros((2, len(counts)))
+        for subjects, cases, comparable in self.pairs:
+            known = comparable & (n_nights[subjects] > 0)
+            gap = risk[cases][:, None] - risk[subjects]
+            share = np.where(known, ((gap > 1e-8) + (gap >= -1e-8).astype(float)) / 2, 0.0)
+            drawn, drawn_cases = counts[:, subjects], counts[:, cases]
+            concordant += ((drawn_cases @ share) * drawn).sum(axis=1)
+            all_pairs += ((drawn_cases @ known.astype(float)) * drawn).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return concordant / all_pairs
+
+
+def check_finite(risk: ArrayLike) -> np.ndarray:
+    """Risks of one outcome; refuses others, and those that are not finite."""
+    risks = np.asarray(risk, dtype=np.float64)
+    if risks.ndim != 1 or not np.isfinite(risks).all():
+        raise ValueError(
+            f"predict gives an array of shape {risks.shape}, or values that are not finite; "
+            "accepted is one log hazard ratio a row."
+        )
+    return risks

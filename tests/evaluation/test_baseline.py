@@ -325,7 +325,7 @@ def test_outcome_in_other_words():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("kind", "survival"), ("penalty", -1), ("handle_unknown", 0)]
+    ("name", "value"), [("kind", "ranker"), ("penalty", -1), ("handle_unknown", 0)]
 )
 def test_invalid_parameters_are_refused(nights, ill, name, value):
     with pytest.raises(ValueError, match=f"'{name}' parameter of DemographicBaseline"):

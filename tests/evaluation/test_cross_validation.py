@@ -75,7 +75,7 @@ def test_default_metric_depends_on_labels(estimator, y, name):
 
 @pytest.mark.parametrize(
     ("scoring", "estimator", "message"),
-    [(None, KMeans(), "KMeans is neither"), ([], DummyClassifier(), "scoring is empty")],
+    [(None, KMeans(), "KMeans is neither"), ([], DummyClassifier(), "scoring is {}; accepted")],
 )
 def test_nothing_to_score_is_refused(scoring, estimator, message):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,8 @@ def test_sums_equal_drawn_rows():
     draws = SubjectBootstrap(rng.integers(6, size=40), n_resamples=10)
     expected = [values[rows].sum(axis=0) for rows in draws.rows()]
     np.testing.assert_allclose(draws.sums(values), expected)
+    half = SubjectBootstrap(range(9), np.array(5), Fraction(1, 2))
+    np.testing.assert_array_equal(half.interval(np.arange(5.0)), (1, 3))
     counts = [SubjectBootstrap(range(9), 5, random_state=seed).counts for seed in (0, 0, 1)]
     np.testing.assert_array_equal(counts[0], counts[1])
     assert (counts[0] != counts[2]).any()

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import CensoredData, ecdf
 
+from sleep2vec_sklearn.errors import OutcomeWarning
 from sleep2vec_sklearn.evaluation import kaplan_meier, survival_outcome
 from sleep2vec_sklearn.evaluation.survival import read_outcome
 from tests.survival_golden import draw
@@ -57,10 +60,11 @@ def test_entries_precede_their_time(entry):
 @pytest.mark.parametrize(
     ("event", "time", "entry", "error", "message"),
     [([1, 2, 1], [1, 2, 3], None, ValueError, r"event holds 2.*table\['status'\] == 2"),
-     (["dead", "alive"], [1, 2], None, ValueError, "event holds values that are no numbers"),
+     (["dead", "alive"], [1, 2], None, ValueError, r"event holds text, such as 'dead'.*\.map\("),
+     (pd.Series([1, 0]), pd.Series([1, 2])[::-1], None, ValueError, "event and time .* another"),
      ([1, 0], pd.to_timedelta([100, 200], unit="D"), None, TypeError, r"365\.25"),
      ([1, 0], [1, 2, 3], None, ValueError, r"event has the shape \(2,\) and time \(3,\)"),
-     (1, 2.0, None, ValueError, "one shape"),
+     (1, 2.0, None, ValueError, "time is 2.0; accepted is a list"),
      ([1, 0], [1, 2], [0, 0, 0], ValueError, "entry has the shape"),
      ([], [], None, ValueError, "at least one subject")],
 )  # fmt: skip
@@ -78,7 +82,18 @@ def test_unfit_fields_are_named():
         read_outcome(y)
 
 
-@pytest.mark.parametrize("y", [np.ones(3), pd.DataFrame({"event": [1], "time": [1]}), [1, 2]])
+def test_tables_are_outcomes():
+    table = pd.DataFrame({"event": [1, 0, None], "time": [2.0, 3, 4], "entry": [1.0, None, 0]})
+    outcome = read_outcome(table)
+    assert outcome.event[:, 0].tolist() == [True, False, False]
+    assert np.isnan(outcome.time[2, 0])
+    assert outcome.entry[:2, 0].tolist() == [1, -np.inf]
+    assert kaplan_meier(table.drop(columns="entry")).n_at_risk.tolist() == [2, 1]
+    with pytest.raises(ValueError, match="the columns event, time, sex"):
+        read_outcome(table[["event", "time"]].assign(sex=1))
+
+
+@pytest.mark.parametrize("y", [np.ones(3), pd.Series([1, 2]), [1, 2]])
 def test_unstructured_outcomes_are_refused(y):
     with pytest.raises(TypeError, match="structured array"):
         read_outcome(y)
@@ -91,6 +106,17 @@ def test_curve_equals_scipy(step):
     expected, curve = ecdf(data).sf, kaplan_meier(y)
     np.testing.assert_array_equal(curve.times, expected.quantiles)
     np.testing.assert_allclose(curve.survival, expected.probabilities, rtol=0, atol=1e-8)
+
+
+def test_survival_at_times():
+    curve = kaplan_meier(survival_outcome([1, 0, 1, 0], [1.0, 2.0, 3.0, 4.0]))
+    table = curve.to_frame(times=[0.5, 3.5])
+    assert table["value"].tolist() == [1.0, 0.375]
+    whole = curve.to_frame().set_index("time")
+    assert table.loc[1, ["low", "high"]].tolist() == whole.loc[3.0, ["low", "high"]].tolist()
+    assert curve.to_markdown().splitlines()[0].split("|")[2].strip() == "value (CI)"
+    with pytest.raises(ValueError, match=r"times holds 4\.5; accepted .* from 0 to 4"):
+        curve.to_frame(times=[1.0, 4.5])
 
 
 def test_late_entries_join_the_risk():
@@ -113,3 +139,44 @@ def test_invalid_curves_are_refused():
     y["time"] = np.nan
     with pytest.raises(ValueError, match="nothing but NaN"):
         kaplan_meier(y)
+
+
+def follow_up(n=300, hazard=0.05, seed=0):
+    """Deaths, and alive subjects recruited over 6 years and followed up to one day."""
+    rng = np.random.default_rng(seed)
+    time, end = rng.exponential(1 / hazard, n), rng.uniform(8, 14, n)
+    return time <= end, np.minimum(time, end)
+
+
+@pytest.mark.parametrize("name", ["vital", "alive_2010", "censored", "Survived", "any_cens"])
+def test_columns_of_the_living_warn(name):
+    died, years = follow_up(20)
+    with pytest.warns(OutcomeWarning, match=f"event is the column '{name}'"):
+        survival_outcome(pd.Series(died, name=name), years)
+
+
+@pytest.mark.parametrize("hazard", [0.01, 0.03, 0.05])
+def test_inverted_codes_warn(hazard):
+    for seed in range(20):
+        died, years = follow_up(hazard=hazard, seed=seed)
+        with pytest.warns(OutcomeWarning, match="most rows are 1 and stay to the end"):
+            survival_outcome(~died, years)
+    age = np.linspace(40, 80, 300)
+    with pytest.warns(OutcomeWarning, match="most rows are 1"):
+        survival_outcome(~died, age + years, age)
+
+
+@pytest.mark.parametrize("hazard", [0.01, 0.05, 0.2, 0.5, 2.0])
+def test_true_codes_do_not_warn(hazard):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(20):
+            died, years = follow_up(hazard=hazard, seed=seed)
+            rng = np.random.default_rng(seed)
+            lost = rng.uniform(0, 20, 300)
+            survival_outcome(died & (years < lost), np.minimum(years, lost))
+            survival_outcome(died, years)
+            survival_outcome(died, rng.weibull(4, 300))
+            survival_outcome(pd.Series(died, name="not_alive"), years)
+            age = np.where(died, 75, 60) + 5 * rng.standard_normal(300)
+            survival_outcome(died, age + years, age)
