@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Displays of studies: label efficiency, sensors, retrieval and scaling."""
+"""Displays of studies: label efficiency, sensors, retrieval, scaling and many outcomes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+    from matplotlib.text import Text
     from sklearn.utils import Bunch
 
+    from ..evaluation.phenome import PhenomeScan
     from ..probing.retrieval import CrossModalRetrieval
     from ..probing.scaling import ScalingLaw
 
@@ -48,6 +50,11 @@ _MEASURES = {
 }
 _CHANCE = {"recall_1": "chance_1", "recall_5": "chance_5", "median_rank": "chance_rank"}
 _SCOPES = {"nights": "among epochs of all nights", "night": "among epochs of the same night"}
+# where a name may stand by its point, in points, and how it is aligned
+_OFFSETS = (
+    ((5, 0), "left"), ((-5, 0), "right"), ((0, 8), "center"), ((5, 8), "left"), ((-5, 8), "right"),
+    ((5, -8), "left"), ((-5, -8), "right"), ((0, 16), "center"),
+)  # fmt: skip
 _SIZES = {
     "n_nights": "Training nights",
     "n_modalities": "Modalities",
@@ -522,3 +529,117 @@ class ScalingLawDisplay(_ResultDisplay):
             rf"${law.a:.2f} {sign} {abs(law.b):.3g}\,n^{{-c}}$, c = {c['value']:.2f} "
             f"({c['low']:.2f} to {c['high']:.2f})"
         )
+
+
+class ManhattanDisplay(_ResultDisplay):
+    """Minus log10 of the p value of each outcome of a scan, in groups, with the corrections.
+
+    Parameters
+    ----------
+    result : PhenomeScan
+        Of :func:`phenome_scan`.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+    points_ : dict of str to Line2D
+        By category, of the outcomes that were tested.
+    lines_ : dict of str to Line2D
+        "Bonferroni", and "Benjamini-Hochberg" where it rejects any.
+    labels_ : dict of str to Text
+        Of outcomes that Benjamini-Hochberg rejects, the smallest p value first, as far as there is
+        room for them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.evaluation import phenome_scan
+    >>> from sleep2vec_sklearn.plotting import ManhattanDisplay
+    >>> X = np.random.default_rng(0).standard_normal((80, 2))
+    >>> outcomes = {"copy": X[:, 0] > 0, "even": np.arange(80) % 2}
+    >>> scan = phenome_scan(None, X, outcomes, n_resamples=0)
+    >>> list(ManhattanDisplay.from_results(scan).labels_)
+    ['copy']
+    """
+
+    result: PhenomeScan
+
+    def plot(
+        self, ax: Axes | None = None, *, categories: Mapping[str, str] | None = None,
+        alpha: float = 0.05, max_labels: int = 20,
+    ) -> ManhattanDisplay:  # fmt: skip
+        """Draw on ``ax``, by default in a new figure.
+
+        Parameters
+        ----------
+        categories : mapping of str to str, optional
+            Category of each outcome; "other" of those it lacks. By default the kind.
+        alpha : float, default=0.05
+            Level of both corrections.
+        max_labels : int, default=20
+
+        Raises a ValueError if no outcome was tested, or ``alpha`` is not between 0 and 1.
+        """
+        tested = self.result.to_frame()
+        tested = tested[tested["p_value"].notna()]
+        if not len(tested):
+            raise ValueError("no outcome was tested, see not_tested; there is nothing to draw.")
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}.")
+        names = tested["outcome"]
+        named = tested["kind"] if categories is None else names.map(categories).fillna("other")
+        order = named.argsort(kind="stable")
+        table = tested.assign(category=named).iloc[order].reset_index(drop=True)
+        # what underflows is drawn at the top
+        table["height"] = -np.log10(np.maximum(table["p_value"].to_numpy(), 1e-300))
+        self.figure_, self.ax_ = make_axes(ax, max(6.0, min(12.0, 3 + 0.09 * len(table))), 4.2)
+        self.points_: dict[str, Line2D] = {}
+        for index, (category, rows) in enumerate(table.groupby("category", sort=True)):
+            (self.points_[str(category)],) = self.ax_.plot(
+                rows.index, rows["height"], MARKERS[index % len(MARKERS)], markersize=4,
+                color=COLORS[index % len(COLORS)], linestyle="none",
+            )  # fmt: skip
+        rejected = table[table["p_bh"] <= alpha]
+        self._draw_limits(len(table), len(rejected), alpha)
+        centers = table.reset_index().groupby("category", sort=True)["index"].mean()
+        self.ax_.set_xticks(centers, centers.index, rotation=30, ha="right", rotation_mode="anchor")
+        self.ax_.tick_params(axis="x", length=0)
+        ylabel = r"$-\log_{10}$ p, one-sided"
+        top = max(table["height"].max(), -np.log10(alpha / len(table)))
+        self.ax_.set(xlim=(-1, len(table)), ylim=(0, 1.15 * top), ylabel=ylabel)
+        style_axes(self.ax_)
+        self._label(rejected.nsmallest(max_labels, "p_value"), table)
+        return self
+
+    def _draw_limits(self, n_tested: int, n_rejected: int, alpha: float) -> None:
+        limits = {"Bonferroni": alpha / n_tested}
+        if n_rejected:
+            limits["Benjamini-Hochberg"] = alpha * n_rejected / n_tested
+        self.lines_ = {
+            name: self.ax_.axhline(-np.log10(limit), color="0.4", linewidth=0.8, linestyle=style)
+            for (name, limit), style in zip(limits.items(), ("--", ":"), strict=False)
+        }
+        above: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderpad": 0}
+        handles = list(self.lines_.values())
+        self.ax_.legend(handles, list(limits), frameon=False, fontsize=8, ncols=2, **above)
+
+    def _label(self, rows: pd.DataFrame, table: pd.DataFrame) -> None:
+        """Name outcomes where no other name and no point is below the text."""
+        self.labels_: dict[str, Text] = {}
+        # the layout moves the axes
+        self.figure_.draw_without_rendering()
+        points = self.ax_.transData.transform(table[["height"]].reset_index().to_numpy(float))
+        taken: list[Any] = []
+        for at, row in rows.iterrows():
+            for offset, align in _OFFSETS:
+                text = self.ax_.annotate(
+                    row["outcome"], (at, row["height"]), offset, textcoords="offset points",
+                    ha=align, va="center", fontsize=7,
+                )  # fmt: skip
+                box = text.get_window_extent()
+                inside = self.figure_.bbox.containsx(box.x0) and self.figure_.bbox.containsx(box.x1)
+                if inside and not box.count_contains(points) and not box.count_overlaps(taken):
+                    taken.append(box)
+                    self.labels_[str(row["outcome"])] = text
+                    break
+                text.remove()

@@ -9,8 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
 from sleep2vec_sklearn import fit_scaling_law, label_efficiency_curve
+from sleep2vec_sklearn.evaluation import phenome_scan
 from sleep2vec_sklearn.plotting import (
     LabelEfficiencyDisplay,
+    ManhattanDisplay,
     ModalityDropoutDisplay,
     ModalityImportanceDisplay,
     ModalitySubsetsDisplay,
@@ -156,3 +158,40 @@ def test_extrapolation_is_dashed(axes):
     assert "extrapolated" not in only.lines_
     with pytest.raises(ValueError, match="at least 1"):
         ScalingLawDisplay.from_results(law, extrapolate=0.5)
+
+
+@pytest.fixture(scope="module")
+def phenome():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 2))
+    outcomes = {f"like {i}": X[:, 0] + rng.normal(0, 0.2, 80) for i in range(4)}
+    outcomes |= {f"other {i}": rng.standard_normal(80) for i in range(8)}
+    return phenome_scan(None, X, outcomes, n_resamples=0)
+
+
+def test_manhattan_groups_and_limits(phenome):
+    names = phenome.table["outcome"]
+    display = ManhattanDisplay.from_results(phenome, categories={n: n[:4] for n in names[:9]})
+    assert {k: len(v.get_xdata()) for k, v in display.points_.items()} == {
+        "like": 4, "othe": 5, "other": 3
+    }  # fmt: skip
+    heights = {name: line.get_ydata()[0] for name, line in display.lines_.items()}
+    assert heights["Bonferroni"] == pytest.approx(-np.log10(0.05 / 12))
+    n_rejected = (phenome.table["p_bh"] <= 0.05).sum()
+    assert heights["Benjamini-Hochberg"] == pytest.approx(-np.log10(0.05 * n_rejected / 12))
+
+
+def test_manhattan_labels_stay_apart(phenome):
+    display = ManhattanDisplay.from_results(phenome, max_labels=3)
+    boxes = [text.get_window_extent() for text in display.labels_.values()]
+    assert len(boxes) == 3
+    assert not any(boxes[i].overlaps(boxes[j]) for i in range(3) for j in range(i))
+    assert set(display.labels_) < {f"like {i}" for i in range(4)}
+
+
+def test_manhattan_needs_tests(phenome):
+    empty = phenome_scan(None, np.zeros((30, 1)), {"all": np.ones(30)}, n_resamples=0)
+    with pytest.raises(ValueError, match="no outcome was tested"):
+        ManhattanDisplay.from_results(empty)
+    with pytest.raises(ValueError, match="alpha must be between 0 and 1"):
+        ManhattanDisplay.from_results(phenome, alpha=5)
