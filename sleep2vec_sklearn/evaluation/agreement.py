@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from .._arguments import as_labels, as_numbers, check_number, check_squares, is_nan
 from ._subjects import SubjectBootstrap
 
 _SEVERITY = (5, 15, 30)
@@ -61,7 +63,8 @@ def bland_altman(
     """
     true, other = check_pair(finite=False, reference=reference, measured=measured)
     known = np.isfinite(true) & np.isfinite(other)
-    subjects = (np.arange(len(true)) if groups is None else np.asarray(groups))[known]
+    rows = np.arange(len(true))
+    subjects = (rows if groups is None else as_labels("groups", groups, len(true)))[known]
     true, other = true[known], other[known]
     names = ("bias", "lower", "upper")
     row = {"nights": float(len(true)), "reference": np.nan, "measured": np.nan}
@@ -82,15 +85,20 @@ def bland_altman(
 
 def check_pair(finite: bool = True, **pair: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two arrays by name as float arrays of one length, finite unless told otherwise."""
-    first, second = (np.asarray(values, dtype=float) for values in pair.values())
+    first, second = (as_numbers(name, values) for name, values in pair.items())
     names = " and ".join(pair)
-    if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"{names} need one common shape, got {first.shape} and {second.shape}.")
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{names} need one common shape, got {first.shape} and {second.shape}. Pass a value of "
+            "each for every night."
+        )
     if finite and not np.isfinite([first, second]).all():
         raise ValueError(
             f"{names} need finite numbers. Leave out rows that have none, such as nights without "
             "sleep."
         )
+    for name, numbers in zip(pair, (first, second), strict=True):
+        check_squares(name, numbers[np.isfinite(numbers)])
     return first, second
 
 
@@ -129,7 +137,7 @@ def intraclass_correlation(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> round(intraclass_correlation([3, 12, 20, 41], [5, 11, 26, 40]), 3)
     0.979
     """
-    ratings = np.stack([np.asarray(y_true, float), np.asarray(y_pred, float)], axis=1)
+    ratings = np.stack(check_pair(finite=False, y_true=y_true, y_pred=y_pred), axis=1)
     n, k = ratings.shape
     if n < 2:
         return np.nan
@@ -162,7 +170,18 @@ def severity_classes(index: ArrayLike, thresholds: Sequence[float] = _SEVERITY) 
     >>> severity_classes([4.9, 5, 29.9, 30])
     array([0, 1, 2, 3])
     """
-    return np.digitize(np.asarray(index, dtype=float), thresholds)
+    limits = _check_thresholds(thresholds)
+    return np.digitize(as_numbers("index", index, ndim=(0, 1, 2)), limits)
+
+
+def _check_thresholds(thresholds: Any) -> np.ndarray:
+    limits = as_numbers("thresholds", thresholds)
+    if not np.isfinite(limits).all() or (np.diff(limits) <= 0).any():
+        raise ValueError(
+            f"thresholds are {limits.tolist()}; accepted are increasing, finite numbers of events "
+            "per hour. Sort them, and leave out what is there twice."
+        )
+    return limits
 
 
 def index_scores(
@@ -200,6 +219,8 @@ def index_scores(
     [2.5, 1.0, 0.75]
     """
     true, predicted = check_pair(y_true=y_true, y_pred=y_pred)
+    thresholds = _check_thresholds(thresholds).tolist()
+    undefined = np.nan if is_nan(undefined) else check_number("undefined", undefined)
     row = {
         "mae": np.abs(predicted - true).mean() if len(true) else np.nan,
         "pearson": pearson(true, predicted),

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from .._arguments import as_numbers, check_number, is_nan, shown
 from .._html import ShownAsTable
 from .._warnings import listed, warn
 from ..errors import InvalidRecordingError, RecordingWarning
@@ -24,6 +25,7 @@ from .agreement import divide, index_scores, pearson
 
 _CANDIDATES = np.arange(1, 100) / 100
 _COLUMNS = ("onset", "duration", "type")
+_MOST_SECONDS = 5000 * 86_400
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,23 +74,27 @@ class ScoredEvents(ShownAsTable):
     asleep: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        truth = np.asarray(self.truth)
+        truth = _check_mask("truth", self.truth)
+        probability = as_numbers("probability", self.probability)
         asleep = np.ones(len(truth), dtype=bool)
         if self.stages is not None:
             stages = as_stages(self.stages)
             # where nobody scored stages, the whole night is sleep
             asleep = np.repeat((stages > 0) | (stages < 0).all(), EPOCH_SECONDS)
-        if not len(truth) == len(self.probability) == len(asleep):
+        if not len(truth) == len(probability) == len(asleep):
             raise InvalidRecordingError(
                 f"{'a night' if self.id is None else f'recording ({self.id})'} has {len(truth)} "
-                f"scored seconds, {len(self.probability)} probabilities and stages for "
+                f"scored seconds, {len(probability)} probabilities and stages for "
                 f"{len(asleep)} seconds; accepted is one of each per second, {EPOCH_SECONDS} "
                 "seconds per stage."
             )
         set_field = object.__setattr__  # the class is frozen
         set_field(self, "truth", truth)
-        set_field(self, "probability", np.where(truth < 0, 0.0, self.probability))
+        set_field(self, "probability", np.where(truth < 0, 0.0, probability))
         set_field(self, "asleep", asleep)
+        for name in ("sleep_hours", "index"):
+            if (stated := getattr(self, name)) is not None and not is_nan(stated):
+                set_field(self, name, check_number(name, stated, 0))
         if self.sleep_hours is None:
             set_field(self, "sleep_hours", float((asleep & (truth >= 0)).sum() / 3600))
         if self.index is None:
@@ -149,9 +155,12 @@ def find_events(
     >>> find_events(np.repeat([0, 1, 0, 1, 0, 1], [5, 7, 2, 6, 20, 5]))
     array([[ 5, 20]])
     """
+    gap = check_number("gap", gap, 0)
+    min_duration = check_number("min_duration", min_duration)
+    mask = _check_mask("mask", mask)
     events = merge_intervals(mask_to_intervals(mask), gap)
     if asleep is not None:
-        events = events[touching(events, asleep)]
+        events = events[touching(events, _check_mask("asleep", asleep, len(mask)) > 0)]
     return events[events[:, 1] - events[:, 0] >= min_duration]
 
 
@@ -182,12 +191,19 @@ def fit_event_threshold(
     >>> fit_event_threshold([ScoredEvents(truth, 0.1 + 0.4 * truth)])
     0.49
     """
+    min_hours = check_number("min_hours", min_hours)
     long = _long_enough(nights, min_hours) or _long_enough(nights, 1e-9)
     if not long:
         raise ValueError("no night has a second of sleep; a threshold needs at least one.")
     true = np.array([night.index for night in long])
     ranking = []
-    for threshold in np.asarray(candidates, dtype=float):
+    thresholds = as_numbers("candidates", candidates)
+    if not len(thresholds) or np.isnan(thresholds).any():
+        raise ValueError(
+            f"candidates are {shown(candidates)}; accepted are one threshold or more. Leave it out "
+            "for 0.01 to 0.99."
+        )
+    for threshold in thresholds:
         predicted = np.array([night.predicted_index(threshold) for night in long])
         correlation = pearson(true, predicted)
         correlation = -np.inf if np.isnan(correlation) else correlation
@@ -241,8 +257,12 @@ def event_scores(
     >>> scores[["event_precision", "event_recall", "mae"]].tolist()
     [1.0, 0.5, 0.5]
     """
+    min_hours = check_number("min_hours", min_hours)
+    long = _long_enough(nights, min_hours)
     if threshold is None:
         threshold = fit_event_threshold(nights, min_hours=min_hours)
+    threshold = check_number("threshold", threshold)
+    undefined = np.nan if is_nan(undefined) else check_number("undefined", undefined)
     n_hits, n_true, n_detected = count_hits(nights, threshold, gap, min_duration, iou)
     scores = {
         "event_precision": divide(n_hits, n_detected),
@@ -250,7 +270,6 @@ def event_scores(
         "event_f1": divide(2 * n_hits, n_true + n_detected),
         "opt_threshold": threshold,
     }
-    long = _long_enough(nights, min_hours)
     true = [night.index for night in long]
     predicted = [night.predicted_index(threshold) for night in long]
     index = index_scores(true, predicted, undefined=undefined)
@@ -273,6 +292,12 @@ def count_hits(
 
 
 def _long_enough(nights: Sequence[ScoredEvents], min_hours: float) -> list[ScoredEvents]:
+    is_list = isinstance(nights, Sequence) and not isinstance(nights, str)
+    if not is_list or not all(isinstance(night, ScoredEvents) for night in nights):
+        raise TypeError(
+            f"nights is {shown(nights)}; accepted is a list of ScoredEvents. Make one of each "
+            "night: ScoredEvents(truth, probability, stages=stages)."
+        )
     return [night for night in nights if night.sleep_hours >= min_hours]
 
 
@@ -296,8 +321,27 @@ def mask_to_intervals(mask: ArrayLike) -> np.ndarray:
     array([[1, 3],
            [5, 6]])
     """
-    marked = np.concatenate([[False], np.asarray(mask) > 0, [False]])
+    marked = np.concatenate([[False], _check_mask("mask", mask) > 0, [False]])
     return np.flatnonzero(marked[1:] != marked[:-1]).reshape(-1, 2)
+
+
+def _check_mask(name: str, mask: ArrayLike, length: int | None = None) -> np.ndarray:
+    """A mask of seconds as numbers; those of masks are passed on as they are."""
+    if isinstance(mask, np.ndarray) and mask.ndim == 1 and mask.dtype.kind in "biuf":
+        return mask if length is None else as_numbers(name, mask, length=length)
+    return as_numbers(name, mask, length=length)
+
+
+def _check_intervals(name: str, intervals: ArrayLike) -> np.ndarray:
+    """First seconds of intervals and the ones after the last, as whole numbers."""
+    values = as_numbers(name, intervals, ndim=(1, 2))
+    fits = values.size == 0 or (values.ndim == 2 and values.shape[1] == 2)
+    if not fits or not (np.abs(values) < 2**53).all():
+        raise ValueError(
+            f"{name} has shape {values.shape}; accepted are finite seconds of shape (n, 2), begin "
+            "and end of each. Pass for example [[1, 3], [5, 6]]."
+        )
+    return values.reshape(-1, 2).astype(int)
 
 
 def intervals_to_mask(intervals: ArrayLike, n_seconds: int) -> np.ndarray:
@@ -318,7 +362,8 @@ def intervals_to_mask(intervals: ArrayLike, n_seconds: int) -> np.ndarray:
     >>> intervals_to_mask([[1, 3]], 5)
     array([False,  True,  True, False, False])
     """
-    bounds = np.clip(np.asarray(intervals, dtype=int).reshape(-1, 2), 0, n_seconds)
+    n_seconds = check_number("n_seconds", n_seconds, 0, _MOST_SECONDS, whole=True)
+    bounds = np.clip(_check_intervals("intervals", intervals), 0, n_seconds)
     steps = np.zeros(n_seconds + 1, dtype=int)
     np.add.at(steps, bounds[:, 0], 1)
     np.add.at(steps, bounds[:, 1], -1)
@@ -378,6 +423,8 @@ def match_intervals(true: np.ndarray, predicted: np.ndarray, iou: float = 0.5) -
     >>> match_intervals(np.array([[0, 10], [50, 60]]), np.array([[48, 60], [90, 99]]))
     array([-1,  0])
     """
+    iou = check_number("iou", iou)
+    true, predicted = _check_intervals("true", true), _check_intervals("predicted", predicted)
     if len(true) == 0 or len(predicted) == 0:
         return np.full(len(true), -1)
     possible = csr_array(intersection_over_union(true, predicted) > iou)

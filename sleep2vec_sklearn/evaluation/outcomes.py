@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from .._arguments import as_labels, as_numbers, check_number, check_option
 from .._html import ShownAsTable
 from ._subjects import SubjectBootstrap
 from .agreement import agreement, check_pair, confusion_tables, per_class
+from .tables import TableExportMixin
 
 _REGRESSION: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "mae": mean_absolute_error,
@@ -34,6 +37,7 @@ _REGRESSION: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 _SMALLEST = 1e-6  # of probabilities whose logit is taken
 _MAX_STEPS = 50
+_MOST_BINS = 10_000
 
 
 def binary_report(
@@ -111,7 +115,8 @@ def _score_table(
     score: Callable, y: np.ndarray, predicted: np.ndarray, groups: ArrayLike | None, *bootstrap: Any
 ) -> pd.DataFrame:
     """Scores with confidence intervals; ``bootstrap`` is n_resamples, level and random_state."""
-    draws = SubjectBootstrap(np.arange(len(y)) if groups is None else groups, *bootstrap)
+    rows = np.arange(len(y)) if groups is None else as_labels("groups", groups, len(y))
+    draws = SubjectBootstrap(rows, *bootstrap)
     values = score(y, predicted)
     replicates = [[*score(y[rows], predicted[rows]).values()] for rows in draws.rows()]
     low, high = draws.interval(replicates)
@@ -183,15 +188,17 @@ def calibration_report(
     {'value': 1.17, 'low': 0.98, 'high': 1.44}
     """
     y, p = _check_binary(y_true, probability, pos_label)
+    n_bins = check_number("n_bins", n_bins, 1, _MOST_BINS, whole=True)
+    check_option("strategy", strategy, ("quantile", "uniform"))
     scores = _score_table(_score_calibration, y, p, groups, n_resamples, level, random_state)
     rate, mean = calibration_curve(y, p, n_bins=n_bins, strategy=strategy)
     curve = pd.DataFrame({"predicted": mean, "observed": rate})
-    n_subjects = len(y) if groups is None else len(np.unique(np.asarray(groups)))
+    n_subjects = len(y) if groups is None else len(set(as_labels("groups", groups).tolist()))
     return CalibrationReport(scores, curve, y, p, n_subjects)
 
 
 @dataclass(frozen=True, repr=False)
-class CalibrationReport(ShownAsTable):
+class CalibrationReport(TableExportMixin, ShownAsTable):
     """Result of :func:`calibration_report`.
 
     Attributes
@@ -250,7 +257,14 @@ def expected_calibration_error(
     >>> round(expected_calibration_error([0, 1, 1, 1], [0.3, 0.3, 0.9, 0.9]), 3)
     0.15
     """
-    y, p = np.asarray(y_true, dtype=float), np.asarray(probability, dtype=float)
+    n_bins = check_number("n_bins", n_bins, 1, _MOST_BINS, whole=True)
+    y, p = check_pair(y_true=y_true, probability=probability)
+    if not len(y) or not np.isin(y, (0, 1)).all() or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(
+            f"y_true has {len(y)} values and probability reaches from {p.min(initial=np.inf):g} to "
+            f"{p.max(initial=-np.inf):g}; accepted are one row or more of 0 or 1, and of "
+            "probabilities. Compare a class: y == label."
+        )
     bins = np.clip((p * n_bins).astype(int), 0, n_bins - 1)
     gaps = np.bincount(bins, weights=y - p, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(y))
@@ -259,18 +273,22 @@ def expected_calibration_error(
 def _check_binary(
     y_true: ArrayLike, probability: ArrayLike, pos_label: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    y, p = np.asarray(y_true), np.asarray(probability, dtype=float)
+    y = as_labels("y_true", y_true)
+    p = as_numbers("probability", probability, ndim=(1, 2))
     p = p[:, 1] if p.ndim == 2 and p.shape[1] == 2 else p
-    classes = np.unique(y).tolist()
-    if len(classes) != 2 or pos_label not in classes:
+    # by their texts, as a gap among texts has no order
+    classes = list({str(label): label for label in y.tolist()}.values())
+    is_label = isinstance(pos_label, str | bytes | Real | np.generic)
+    if len(classes) != 2 or not is_label or pos_label not in classes:
         raise ValueError(
             f"y_true has the classes {classes[:5]} with pos_label={pos_label!r}; accepted are two, "
             "pos_label one of them. Pass pos_label, or compare one class with the rest."
         )
     if p.shape != y.shape or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(
-            f"probability has shape {p.shape} for {len(y)} rows and values from {np.min(p):g} to "
-            f"{np.max(p):g}; accepted is one probability per row, as predict_proba(X)[:, 1] gives."
+            f"probability has shape {p.shape} for {len(y)} rows and values from "
+            f"{p.min(initial=np.inf):g} to {p.max(initial=-np.inf):g}; accepted is one probability "
+            "per row, as predict_proba(X)[:, 1] gives."
         )
     return (y == pos_label).astype(int), p
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from .._arguments import as_numbers, check_number
 from ..errors import InvalidRecordingError
 from ..recordings._event_names import EventNames
 from ..recordings.modality import get_modality
@@ -116,7 +117,8 @@ def respiratory_statistics(
     >>> respiratory_statistics(nights, hypopnea_rule="scored").columns[:3].tolist()
     ['ahi', 'apnea_index', 'hypopnea_index']
     """
-    if hypopnea_rule not in _DEPTHS:
+    min_duration = check_number("min_duration", min_duration)
+    if not isinstance(hypopnea_rule, str) or hypopnea_rule not in _DEPTHS:
         listed = ", ".join(map(repr, _DEPTHS))
         raise ValueError(f"hypopnea_rule must be one of {listed}; got {hypopnea_rule!r}.")
     names, left_out = EventNames(event_names), LeftOut()
@@ -486,9 +488,8 @@ def _values_at_one_hertz(recording: Any) -> np.ndarray:
             )
         signal = recording.signal("spo2")
     rate, unit = (signal.rate, signal.unit) if isinstance(signal, Signal) else (1.0, "%")
-    values = np.asarray(signal.values if isinstance(signal, Signal) else signal, dtype=float)
-    if values.ndim != 1:
-        raise InvalidRecordingError(f"{name}: saturation must be 1-D, got shape {values.shape}.")
+    values = signal.values if isinstance(signal, Signal) else signal
+    values = as_numbers("saturation", values, error=InvalidRecordingError)
     known = values[np.isfinite(values)]
     as_fraction = len(known) > 0 and 0 < (known.max() if unit == "%" else np.median(known)) <= 1.5
     if len(known) and as_fraction == (unit == "%") and known.any():
@@ -554,6 +555,8 @@ def desaturations(
        onset  duration  baseline  nadir  drop
     0  100.0      40.0      96.0   91.0   5.0
     """
+    threshold = check_number("threshold", threshold)
+    max_seconds = check_number("max_seconds", max_seconds, 1, 86_400)
     if not threshold > _RECOVERED:
         raise ValueError(f"threshold must be above {_RECOVERED:g} point, got {threshold!r}.")
     values = saturation_per_second(recording)

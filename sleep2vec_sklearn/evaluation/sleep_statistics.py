@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.ndimage import uniform_filter1d
 
+from .._arguments import check_number, shown
 from ..errors import InvalidRecordingError
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording, prefix_errors
+from ..recordings.sources import check_start
 from ..recordings.stages import SleepStage, as_stages
 from ._lights import (
     clock_times,
@@ -130,9 +131,7 @@ def sleep_statistics(
     """
     windows: dict[str, tuple[Any, datetime | None, int]] = {}
     describe = partial(_statistics_of_night, lights=lights, windows=windows)
-    rows = rows_of_nights(
-        describe, recordings, stages, own_lights=lights is None, needs_time_in_bed=True
-    )
+    rows = rows_of_nights(describe, recordings, stages, own_lights=lights is None, of_stages=True)
     warn_of_passed(windows)
     return rows
 
@@ -200,13 +199,13 @@ def sleep_periods(
     0 2024-03-01 15:00:00     40.0    False
     1 2024-03-01 23:00:00    450.0     True
     """
-    if not isinstance(min_gap, Real) or not min_gap > 0:
-        raise ValueError(f"min_gap must be a positive number of minutes; got {min_gap!r}.")
+    min_gap = check_number("min_gap", min_gap, 0, above=True)
     if hasattr(night, "start") and hasattr(night, "stages"):
         start = night.start if start is None else start
         stages = night.stages if stages is None else stages
+    start = check_start(start)
     scored = _stages_of(night, stages, name_of_night(night))
-    bounds = _find_periods(scored, float(min_gap))
+    bounds = _find_periods(scored, min_gap)
     spans = [scored[first:last] for first, last in bounds]
     onset, end = (EPOCH_SECONDS * np.array([b[i] for b in bounds], dtype=float) for i in (0, 1))
     asleep = np.array([np.isin(span, _ASLEEP).sum() for span in spans], dtype=int)
@@ -243,6 +242,11 @@ def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> flo
     >>> hours_of_sleep(Recording({"spo2": ([95.0] * 3600, 1)}, stages=[0] * 60 + [2] * 60))
     0.5
     """
+    if not isinstance(recording, Recording):
+        raise InvalidRecordingError(
+            f"recording is {shown(recording)}; accepted is one Recording. Of stages alone, count "
+            "those of sleep: np.isin(stages, [1, 2, 3, 4]).sum() / 120."
+        )
     warn_of_windows([recording], [stages])
     asleep = seconds_asleep(recording, stages, recording.n_epochs * EPOCH_SECONDS)
     return float(asleep.sum() / 3600)
@@ -405,13 +409,27 @@ def _percent(part: float, whole: float) -> float:
 
 def rows_of_nights(
     describe: Callable[[Any, Any, str], dict[str, float]], nights: Any, stages: Any = None,
-    own_lights: bool = True, needs_time_in_bed: bool = False,
+    own_lights: bool = True, of_stages: bool = False,
 ) -> pd.Series | pd.DataFrame:  # fmt: skip
-    """``describe(night, stages, name)`` as a Series, or as a DataFrame of a list of nights."""
+    """``describe(night, stages, name)`` as a Series, or as a DataFrame of a list of nights.
+
+    ``of_stages``: what is described are stages, alone or of a recording, and their time in bed.
+    """
     is_list = _is_list_of_nights(nights)
     nights = list(nights) if is_list else [nights]
+    odd = next((night for night in nights if not isinstance(night, Recording)), None)
+    if odd is not None and not of_stages:
+        raise InvalidRecordingError(
+            f"recordings hold {shown(odd)}; accepted are one Recording and a list of them. Make "
+            "one of signals: Recording({'spo2': values}, events=events, stages=stages)."
+        )
     if not is_list or stages is None:
         stages = [stages] * len(nights)
+    if not isinstance(stages, Sequence | np.ndarray) or isinstance(stages, str):
+        raise InvalidRecordingError(
+            f"stages is {shown(stages)}; accepted is a list of one array of stages for each night. "
+            "Pass stages=[predicted[night.id] for night in nights]."
+        )
     stages = list(stages)
     if len(stages) != len(nights):
         raise InvalidRecordingError(
@@ -419,7 +437,7 @@ def rows_of_nights(
             "one array of stages per recording, in their order."
         )
     if own_lights:
-        warn_of_windows(nights, stages, needs_time_in_bed)
+        warn_of_windows(nights, stages, needs_time_in_bed=of_stages)
     names = [name_of_night(night, i if is_list else None) for i, night in enumerate(nights)]
     rows = [describe(*columns) for columns in zip(nights, stages, names, strict=True)]
     if not is_list:
@@ -433,9 +451,9 @@ def _is_list_of_nights(nights: Any) -> bool:
     """One night is a recording or an array of stages."""
     if isinstance(nights, Recording):
         return False
-    if isinstance(nights, np.ndarray) and nights.ndim == 1 and nights.dtype != object:
+    if isinstance(nights, np.ndarray) and nights.ndim <= (nights.dtype != object):
         return False
-    first: Any = next(iter(nights), None)
+    first: Any = next(iter(nights), None) if isinstance(nights, Iterable) else None
     return isinstance(first, Recording) or np.ndim(first) == 1
 
 

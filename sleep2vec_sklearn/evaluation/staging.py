@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._arguments import as_labels, check_option
 from .._html import ShownAsTable, as_html
 from ..errors import InvalidRecordingError
 from ..recordings.epochs import EpochSequence, as_epoch_sequence
@@ -283,9 +284,11 @@ def _read_epochs(
     y_true: Any, y_pred: Any, groups: Any, recordings: Any, n_classes: int
 ) -> _StagedEpochs:
     X = as_epoch_sequence(y_true)
-    n = len(y_true)
+    n = len(as_labels("y_true", y_true) if X is None else X)
     inputs = {"y_pred": y_pred, "groups": groups, "recordings": recordings}
-    lengths = {name: len(values) for name, values in inputs.items() if values is not None}
+    known = {name: as_labels(name, v) for name, v in inputs.items() if v is not None}
+    groups, recordings = known.get("groups"), known.get("recordings")
+    lengths = {name: len(values) for name, values in known.items()}
     unequal = ", ".join(f"{name} has {length}" for name, length in lengths.items() if length != n)
     if unequal:
         raise InvalidRecordingError(
@@ -378,8 +381,7 @@ def merge_stages(stages: Any, n_classes: int = 5) -> np.ndarray:
     >>> merge_stages(["W", "N1", "N2", "N3", "R", None], 3)
     array([ 0,  2,  2,  2,  4, -1], dtype=int8)
     """
-    if n_classes not in _MERGED:
-        raise ValueError(f"n_classes must be 5, 4 or 3, got {n_classes!r}.")
+    check_option("n_classes", n_classes, tuple(_MERGED))
     merged = np.array(as_stages(stages))
     for stage, into in _MERGED[n_classes].items():
         merged[merged == stage] = into

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -14,6 +14,17 @@ import numpy as np
 import pandas as pd
 from scipy.stats import skew
 
+from .._arguments import (
+    as_array,
+    as_numbers,
+    check_labels_map,
+    check_number,
+    check_option,
+    check_text,
+    is_missing,
+    is_nan,
+    shown,
+)
 from .._html import as_html
 from ..errors import InvalidRecordingError
 from ..recordings._demographics import (
@@ -22,15 +33,20 @@ from ..recordings._demographics import (
     read_number,
     read_text,
     reads_as_number,
+    warn_of_alike,
 )
 from ..recordings.cohort import Cohort
+from ..recordings.epochs import EpochSequence
+from ..recordings.recording import Recording
 
 # columns that say whose night it is and which, not what is known of the subject
 _ID = re.compile(
     r"subject|recording|path|file(name)?|hypnogram|start|night|visit|"
     r"(.*_)?(nsrr|ppt|subj|subject|patient|participant|person|recording|study|file|sample)?_?id"
 )
-_P_VALUE = re.compile(r"p|p[-_ ]?val(ue)?|pr\(>.*\)", re.IGNORECASE)
+_P_VALUE = re.compile(r"p|p[-_ ]?val(ue)?|p_(permutation|bh|bonferroni)|pr\(>.*\)", re.IGNORECASE)
+# of a score over another, and so written with its sign
+_DIFFERENCE = re.compile(r"difference.*|.*difference|gain")
 _COUNT = re.compile(r"n|n_.*|.*(subjects|nights|recordings|epochs|rows|events)", re.IGNORECASE)
 _MOST_CATEGORIES = 20
 _MOST_GROUPS = 10
@@ -38,6 +54,7 @@ _MOST_GROUPS = 10
 # Statistics, 1979)
 _SKEWED = 1.0
 _ABSENT = "–"
+_MOST_DIGITS = 30
 
 
 def format_interval(
@@ -77,15 +94,24 @@ def format_interval(
     >>> format_interval(-0.001, -0.2, 0.14, sign=True)
     '0.00 (-0.20 to +0.14)'
     """
-    if np.ndim(value) == 1:
+    digits = check_number("digits", digits, 0, _MOST_DIGITS, whole=True)
+    check_text("missing", missing)
+    check_option("sign", sign, (True, False))
+    if isinstance(value, list | tuple) or np.ndim(value) == 1:
+        columns = {"value": value, "low": low, "high": high}
         if isinstance(value, pd.Series):
-            low, high = (_aligned(limit, value) for limit in (low, high))
-        rows = zip(value, low, high, strict=True)
+            columns |= {name: _aligned(columns[name], value) for name in ("low", "high")}
+        n = len(as_array("value", value))
+        rows = zip(*(as_numbers(k, v, length=n) for k, v in columns.items()), strict=True)
         texts = [format_interval(*r, digits=digits, sign=sign, missing=missing) for r in rows]
         if isinstance(value, pd.Series):
             return pd.Series(texts, value.index, dtype=object, name=value.name)
         return np.array(texts, dtype=object)
-    words = [_write(number, digits, sign, missing) for number in (value, low, high)]
+    value, low, high = (
+        np.nan if is_missing(number) or is_nan(number) else check_number(name, number)
+        for name, number in (("value", value), ("low", low), ("high", high))
+    )
+    words = [write_number(number, digits, sign, missing) for number in (value, low, high)]
     if pd.isna(value):
         return missing
     limits = missing if pd.isna(low) and pd.isna(high) else f"{words[1]} to {words[2]}"
@@ -106,7 +132,8 @@ def _aligned(limit: Any, value: pd.Series) -> Any:
     return limit.reindex(wanted)
 
 
-def _write(number: Any, digits: int, sign: bool = False, missing: str = _ABSENT) -> str:
+def write_number(number: Any, digits: int, sign: bool = False, missing: str = _ABSENT) -> str:
+    """A number with so many digits, whatever the locale."""
     if pd.isna(number):
         return missing
     # what rounds to zero has no sign
@@ -169,8 +196,8 @@ def to_latex(
     result, digits, missing, labels
         As of :func:`to_markdown`.
     caption, label : str, optional
-        Of the ``table`` around the ``tabular``, which there is if one is given. The caption is
-        LaTeX, and is not escaped.
+        Of the ``table`` around the ``tabular``, which there is if one is given. Both are LaTeX
+        and are written as they are, not escaped as the cells are: write ``95\,\%`` in them.
 
     Returns
     -------
@@ -197,9 +224,12 @@ def to_latex(
     <BLANKLINE>
     """
     table = _as_texts(result, digits, missing, labels)
+    for option, written in (("caption", caption), ("label", label)):
+        if written is not None:
+            check_text(option, written)
     text = table.to_latex(index=False, escape=True, caption=caption, label=label)
-    # engines without Unicode fonts lack the dash
-    return text.replace("–", "--")
+    # engines without Unicode fonts lack the dash, and the default fonts print < as another sign
+    return text.replace("–", "--").replace("<0.001", "$<$0.001")
 
 
 class TableExportMixin:
@@ -222,7 +252,13 @@ def _as_texts(
     result: Any, digits: int, missing: str, labels: Mapping[str, str] | None
 ) -> pd.DataFrame:
     """A result's table with every cell as text, and intervals in one column with their value."""
-    frame = result.to_frame() if hasattr(result, "to_frame") else result
+    digits = check_number("digits", digits, 0, _MOST_DIGITS, whole=True)
+    check_text("missing", missing)
+    labels = check_labels_map("labels", labels)
+    # an index of several levels has to_frame(), and so has what is read, which is no result
+    no_result = isinstance(result, type | pd.Index | Recording | EpochSequence)
+    has_frame = hasattr(result, "to_frame") and not no_result
+    frame = result.to_frame() if has_frame else result
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(
             f"result is of type {type(result).__name__}; accepted is a DataFrame, or a result that "
@@ -240,7 +276,7 @@ def _as_texts(
     for name in frame.columns:
         if name in limits:
             low, high = (frame[column] for column in limits[name])
-            sign = name.startswith("difference") or name.endswith("difference")
+            sign = _DIFFERENCE.fullmatch(name) is not None
             column = format_interval(
                 frame[name], low, high, digits=digits, sign=sign, missing=missing
             )
@@ -272,13 +308,13 @@ def _column_texts(column: pd.Series, digits: int, missing: str) -> list[str]:
     if not is_number:
         return [missing if pd.isna(value) else str(value) for value in column.astype(object)]
     if _P_VALUE.fullmatch(str(column.name)):
-        texts = [_write(value, 3, missing=missing) for value in column]
+        texts = [write_number(value, 3, missing=missing) for value in column]
         return ["<0.001" if 0 <= p < 0.001 else t for p, t in zip(column, texts, strict=True)]
     known = column.dropna().to_numpy(dtype=float)
     # a gap makes floats of counts; a score may be exactly 1
     is_count = (known == np.round(known)).all() and _COUNT.fullmatch(str(column.name))
     digits = 0 if is_count or pd.api.types.is_integer_dtype(column) else digits
-    return [_write(value, digits, missing=missing) for value in column]
+    return [write_number(value, digits, missing=missing) for value in column]
 
 
 @dataclass(frozen=True, repr=False)
@@ -406,14 +442,21 @@ def table_one(
     Sex, n (%)        F           17 (42.5)    13 (54.2)           4 (25.0)            0.62
                       M           23 (57.5)    11 (45.8)           12 (75.0)
     """
-    for option, names in (("columns", columns), ("categorical", categorical)):
-        if isinstance(names, str):
+    digits = check_number("digits", digits, 0, _MOST_DIGITS, whole=True)
+    labels = check_labels_map("labels", labels)
+    lists: dict[str, Any] = {"columns": columns, "categorical": categorical}
+    if not isinstance(median, str) or median != "auto":
+        lists["median"] = median
+    for option, names in lists.items():
+        if names is not None and not _is_list_of_names(names):
+            example = names if isinstance(names, str) else "age"
             raise ValueError(
-                f"{option} is {names!r}; accepted is a list of names. Pass [{names!r}]."
+                f"{option} is {shown(names)}; accepted is a list of names. Pass [{example!r}]."
             )
+    columns = None if columns is None else list(columns)
     frame, subjects = _subject_rows(data, by)
     for name in [*([] if by is None else [by]), *(columns or ()), *categorical]:
-        if name not in frame.columns:
+        if not isinstance(name, Hashable) or name not in frame.columns:
             raise InvalidRecordingError(
                 f"data has no column {name!r}; its columns are "
                 f"{', '.join(map(str, frame.columns))}. Name one of these."
@@ -421,6 +464,7 @@ def table_one(
     read, left_out = _read_columns(frame, columns, categorical)
     read.pop(by or "", None)
     _check_median(median, read)
+    warn_of_alike({name: column.categories for name, column in read.items()})
     groups = {} if by is None else _split(frame, by, (labels or {}).get(by, by))
     masks = {"all": np.ones(len(frame), dtype=bool)} | groups
     rows = {("n", ""): [str(int(mask.sum())) for mask in masks.values()]}
@@ -432,21 +476,26 @@ def table_one(
     for name, column in read.items():
         by_median = column.is_skewed() if isinstance(median, str) else name in median
         cells = pd.DataFrame([column.describe(mask, digits, by_median) for mask in masks.values()])
-        shown = (labels or {}).get(name, name)
-        keys = [(f"{shown}, {column.measure(by_median)}", category) for category in cells.columns]
+        title = (labels or {}).get(name, name)
+        keys = [(f"{title}, {column.measure(by_median)}", category) for category in cells.columns]
         if keys[0] in rows:
-            raise ValueError(f"labels gives two columns the name {shown!r}; name each its own.")
+            raise ValueError(f"labels gives two columns the name {title!r}; name each its own.")
         rows |= dict(zip(keys, cells.T.to_numpy().tolist(), strict=True))
         if len(compared) > 1:
             pairs = [column.difference(a, b) for a, b in combinations(compared, 2)]
             smd[name] = max((value for value in pairs if np.isfinite(value)), default=np.nan)
-            texts[keys[0]] = _write(smd[name], 2)
+            texts[keys[0]] = write_number(smd[name], 2)
     index = pd.MultiIndex.from_tuples(rows, names=["characteristic", "category"])
     table = pd.DataFrame(rows.values(), index=index, columns=list(masks), dtype=object)
     if smd:
         table["SMD"] = [texts.get(key, "") for key in rows]
     unit = "rows" if subjects is None else "subjects"
     return TableOne(table, pd.Series(smd, dtype=float), len(frame), unit, by, left_out)
+
+
+def _is_list_of_names(names: Any) -> bool:
+    is_list = isinstance(names, Sequence | pd.Index) and not isinstance(names, str | bytes)
+    return is_list and all(isinstance(name, Hashable) for name in names)
 
 
 def _subject_rows(data: Any, by: str | None) -> tuple[pd.DataFrame, pd.Series | None]:
@@ -472,7 +521,7 @@ def _subject_rows(data: Any, by: str | None) -> tuple[pd.DataFrame, pd.Series | 
     subjects = pd.Series(data.groups, dtype=object)
     # a text that means unknown is no value
     known = frame.reset_index(drop=True).apply(lambda column: column.where(_is_known(column)))
-    if by in known.columns:
+    if isinstance(by, Hashable) and by in known.columns:
         kinds = known[by].groupby(subjects).nunique()
         if (kinds > 1).any():
             name = kinds.index[kinds > 1][0]
@@ -631,8 +680,8 @@ class _Column:
                 middle, *spread = known.quantile([0.5, 0.25, 0.75])
             else:
                 middle, spread = known.mean(), [known.std()]
-            limits = " to ".join(_write(number, digits) for number in spread)
-            texts = {"": f"{_write(middle, digits)} ({limits})"}
+            limits = " to ".join(write_number(number, digits) for number in spread)
+            texts = {"": f"{write_number(middle, digits)} ({limits})"}
             if known.empty:
                 texts[""] = _ABSENT
         else:
@@ -669,7 +718,7 @@ class _Column:
 
 
 def _share(count: int, of: int, digits: int) -> str:
-    return f"{count} ({_write(100 * count / of if of else np.nan, digits)})"
+    return f"{count} ({write_number(100 * count / of if of else np.nan, digits)})"
 
 
 def _by_number_or_word(text: str) -> tuple[bool, float, str]:

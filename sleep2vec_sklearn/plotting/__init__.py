@@ -4,32 +4,37 @@
 from .night import EventsDisplay, HypnodensityDisplay, HypnogramDisplay, NightOverviewDisplay
 from .reports import (
     BlandAltmanDisplay,
-    KaplanMeierDisplay,
     ReliabilityDisplay,
+    ReviewDisplay,
     StageConfusionDisplay,
 )
 from .studies import (
     LabelEfficiencyDisplay,
+    ManhattanDisplay,
     ModalityDropoutDisplay,
     ModalityImportanceDisplay,
     ModalitySubsetsDisplay,
     RetrievalDisplay,
     ScalingLawDisplay,
 )
+from .survival import CumulativeIncidenceDisplay, KaplanMeierDisplay
 
 __all__ = [
     "BlandAltmanDisplay",
+    "CumulativeIncidenceDisplay",
     "EventsDisplay",
     "HypnodensityDisplay",
     "HypnogramDisplay",
     "KaplanMeierDisplay",
     "LabelEfficiencyDisplay",
+    "ManhattanDisplay",
     "ModalityDropoutDisplay",
     "ModalityImportanceDisplay",
     "ModalitySubsetsDisplay",
     "NightOverviewDisplay",
     "ReliabilityDisplay",
     "RetrievalDisplay",
+    "ReviewDisplay",
     "ScalingLawDisplay",
     "StageConfusionDisplay",
 ]

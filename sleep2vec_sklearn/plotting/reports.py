@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Displays of evaluations: confusion, agreement, calibration and survival."""
+"""Displays of evaluations: confusion, agreement, calibration and review."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluation.survival import kaplan_meier, read_outcome
-from ..evaluation.survival_scores import check_risks
-from ._display import COLORS, label_cells, make_axes, style_axes
+from ._display import COLORS, label_cells, make_axes, pick_metric, style_axes
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.collections import PolyCollection
     from matplotlib.lines import Line2D
 
     from ..evaluation.outcomes import CalibrationReport
+    from ..evaluation.review import ReviewCurve
     from ..evaluation.staging import StagingReport
 
 _UNITS = {"_min": "min", "_pct": "%"}
@@ -28,12 +25,6 @@ _MEASURE_NAMES = {
     "rem_latency": "REM latency", "waso": "wake after sleep onset", "light": "N1 and N2",
     "nrem": "NREM",
 }  # fmt: skip
-# tell the curves apart in print
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
-_RISK_GROUPS: dict[int, Sequence[str]] = {
-    2: ("low risk", "high risk"),
-    3: ("low risk", "middle risk", "high risk"),
-}
 
 
 @dataclass(eq=False, repr=False)
@@ -266,155 +257,72 @@ class ReliabilityDisplay:
 
 
 @dataclass(eq=False, repr=False)
-class KaplanMeierDisplay:
-    """Event-free survival over time in each of some groups.
+class ReviewDisplay:
+    """Agreement after the review of a share of epochs, least certain first, and at random.
 
     Parameters
     ----------
-    groups : mapping of str to structured ndarray of shape (n,)
-        Name and outcomes of each group, as :func:`survival_outcome` makes them; six at most.
-    level : float or None, default=0.95
-        Of the pointwise confidence bands; None draws none.
-    unit : str
-        Of the times, for the axis.
+    curve : ReviewCurve
+    metric : {"kappa", "accuracy", "macro_f1"}, default="kappa"
+    name : str, optional
+        Of the model, for the legend.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
-    curves_ : dict of str to KaplanMeier
-    lines_ : dict of str to Line2D
-    bands_ : dict of str to PolyCollection
-        Empty without bands.
+    line_, random_line_ : Line2D
+    band_ : PolyCollection
+        The confidence interval.
 
     Examples
     --------
-    >>> from sleep2vec_sklearn.evaluation import survival_outcome
-    >>> from sleep2vec_sklearn.plotting import KaplanMeierDisplay
-    >>> y = survival_outcome([True, False, True, False], [5.0, 8.0, 3.0, 9.0])
-    >>> list(KaplanMeierDisplay.from_predictions(y, [0.4, 0.1, 0.9, 0.2]).curves_)
-    ['low risk', 'high risk']
+    >>> from sleep2vec_sklearn.plotting import ReviewDisplay
+    >>> p = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.4, 0.6]]
+    >>> display = ReviewDisplay.from_predictions([0, 1, 1, 0], p, metric="accuracy")
+    >>> display.line_.get_ydata()[[0, -1]]
+    array([0.5, 1. ])
     """
 
-    groups: Mapping[str, Any]
+    curve: ReviewCurve
     _: KW_ONLY
-    level: float | None = 0.95
-    unit: str = "years"
+    metric: str = "kappa"
+    name: str | None = None
+
+    @classmethod
+    def from_report(
+        cls, curve: ReviewCurve, *, metric: str = "kappa", name: str | None = None,
+        ax: Axes | None = None,
+    ) -> ReviewDisplay:  # fmt: skip
+        """Draw a :class:`ReviewCurve`."""
+        return cls(curve, metric=metric, name=name).plot(ax=ax)
 
     @classmethod
     def from_predictions(
-        cls, y: Any, risk: Any, *, n_groups: int = 2, thresholds: Any = None, outcome: int = 0,
-        level: float | None = 0.95, unit: str = "years", ax: Axes | None = None,
-    ) -> KaplanMeierDisplay:  # fmt: skip
-        """Draw groups of equal size by risk.
+        cls, y_true: Any, probabilities: Any, *, groups: Any = None, metric: str = "kappa",
+        name: str | None = None, ax: Axes | None = None, **parameters: Any,
+    ) -> ReviewDisplay:  # fmt: skip
+        """Compute and draw; see :func:`review_curve` for the parameters."""
+        from ..evaluation.review import review_curve
 
-        Parameters
-        ----------
-        y : structured array of shape (n,) or (n, k)
-        risk : array-like of the same shape
-        n_groups : int
-            From two to six.
-        thresholds : array-like of shape (n_groups - 1,), optional
-            Ascending risks that begin the next group, such as quantiles in the training set. By
-            default quantiles of ``risk``.
-        outcome : int
-            Which of several outcomes.
-        level, unit, ax
-            See the class and :meth:`plot`.
+        curve = review_curve(y_true, probabilities, groups, **parameters)
+        return cls(curve, metric=metric, name=name).plot(ax=ax)
 
-        Raises a ValueError if a group is empty, or arguments do not fit.
-        """
-        outcomes = read_outcome(y)
-        if not 0 <= outcome < outcomes.n_outcomes:
-            raise ValueError(f"outcome={outcome!r}: y holds {outcomes.n_outcomes}, from 0 on.")
-        known = ~np.isnan(outcomes.time[:, outcome])
-        risk = check_risks(risk, outcomes)[known, outcome]
-        y = np.asarray(y if y.ndim == 1 else y[:, outcome])[known]
-        if thresholds is None:
-            thresholds = np.quantile(risk, np.arange(1, n_groups) / n_groups)
-        thresholds = np.asarray(thresholds, dtype=np.float64)
-        n_groups = len(thresholds) + 1
-        if not 2 <= n_groups <= len(COLORS):
-            raise ValueError(f"n_groups must be from 2 to {len(COLORS)}, got {n_groups}.")
-        group = np.searchsorted(thresholds, risk, side="right")
-        numbered = [f"risk group {number + 1}" for number in range(n_groups)]
-        names = _RISK_GROUPS.get(n_groups, numbered)
-        groups = {name: y[group == index] for index, name in enumerate(names)}
-        empty = [name for name, members in groups.items() if not len(members)]
-        if empty:
-            raise ValueError(
-                f"nobody is in the group {empty[0]!r}: risks are from {risk.min():g} to "
-                f"{risk.max():g}, thresholds {thresholds}. Choose fewer groups or other thresholds."
-            )
-        return cls(groups, level=level, unit=unit).plot(ax=ax)
-
-    @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, y: Any, **options: Any) -> KaplanMeierDisplay:
-        """Draw groups by the risk that a fitted estimator predicts, as :meth:`from_predictions`."""
-        return cls.from_predictions(y, estimator.predict(X), **options)
-
-    def plot(self, ax: Axes | None = None) -> KaplanMeierDisplay:
-        """Draw on ``ax``, by default in a new figure.
-
-        Raises a ValueError if there are no groups, or more than six.
-        """
-        if not 1 <= len(self.groups) <= len(COLORS):
-            raise ValueError(f"groups must be from 1 to {len(COLORS)}, got {len(self.groups)}.")
-        level = 0.95 if self.level is None else self.level
-        self.curves_ = {name: kaplan_meier(y, level=level) for name, y in self.groups.items()}
-        self.figure_, self.ax_ = make_axes(ax, 6.4, 4.2 + 0.2 * len(self.groups))
-        self.lines_: dict[str, Line2D] = {}
-        self.bands_: dict[str, PolyCollection] = {}
-        # of three groups, the highest risk is in the colour that it has of two
-        order = (0, 2, 1) if len(self.curves_) == 3 else range(len(self.curves_))
-        for name, index, dashes in zip(self.curves_, order, _DASHES, strict=False):
-            self._draw_curve(name, COLORS[index], dashes)
-        self._label_axes()
-        self._write_numbers_at_risk()
+    def plot(self, ax: Axes | None = None) -> ReviewDisplay:
+        """Draw on ``ax``, by default in a new figure; a ValueError if there is no such metric."""
+        rows, metric = pick_metric(self.curve.table, self.metric)
+        self.figure_, self.ax_ = make_axes(ax, 5, 3.6)
+        percent = 100 * rows["share"]
+        (self.line_,) = self.ax_.plot(
+            percent, rows["value"], color=COLORS[0], marker="o", markersize=4,
+            label=self.name or "least certain first",
+        )  # fmt: skip
+        self.band_ = self.ax_.fill_between(
+            percent, rows["low"], rows["high"], color=COLORS[0], alpha=0.18, linewidth=0
+        )
+        (self.random_line_,) = self.ax_.plot(
+            percent, rows["random"], color="0.4", linestyle="--", label="at random"
+        )
+        self.ax_.set(xlabel="epochs reviewed (%)", ylabel=metric.replace("_", " "), xlim=(0, None))
+        self.ax_.legend(frameon=False, loc="lower right")
+        style_axes(self.ax_, grid="y")
         return self
-
-    def _draw_curve(self, name: str, color: str, dashes: Any) -> None:
-        curve = self.curves_[name]
-        times = np.append(0.0, curve.times)
-        (self.lines_[name],) = self.ax_.step(
-            times, np.append(1.0, curve.survival), where="post", color=color, linestyle=dashes,
-            linewidth=1.8, label=f"{name} ({curve.n_events.sum()} of {len(self.groups[name])})",
-        )  # fmt: skip
-        _, event, time, _ = read_outcome(self.groups[name]).column(0)
-        censored = np.unique(time[~event])
-        self.ax_.plot(censored, curve.at(censored), "|", color=color, markersize=5, alpha=0.6)
-        if self.level is not None:
-            lower, upper = np.append(1.0, curve.lower), np.append(1.0, curve.upper)
-            self.bands_[name] = self.ax_.fill_between(
-                times, lower, upper, step="post", color=color, alpha=0.18, linewidth=0
-            )
-
-    def _label_axes(self) -> None:
-        longest = max(curve.times[-1] for curve in self.curves_.values())
-        self.ax_.set(xlim=(0, longest), ylim=(0, 1.02), ylabel="Event-free survival")
-        self.ax_.set_xlabel(f"Time ({self.unit})")
-        # more than three would cover the curves
-        beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
-        position = beside if len(self.groups) > 3 else {"loc": "lower left"}
-        title = "Group (events of subjects)"
-        self.ax_.legend(frameon=False, title=title, alignment="left", **position)
-        style_axes(self.ax_)
-
-    def _write_numbers_at_risk(self) -> None:
-        """A row per group below the axis, at its ticks."""
-        low, high = self.ax_.get_xlim()
-        ticks = [tick for tick in self.ax_.get_xticks() if low <= tick <= high]
-        self._write("Number at risk", low, row=-1, ha="left")
-        for row, (name, y) in enumerate(self.groups.items()):
-            color = self.lines_[name].get_color()
-            _, _, time, entry = read_outcome(y).column(0)
-            for tick in ticks:
-                at_risk = (time >= tick) & ((entry < tick) | np.isinf(entry))
-                self._write(str(at_risk.sum()), tick, row, ha="center", color=color)
-            self._write(f"  {name}", high, row, ha="left", color=color)
-
-    def _write(self, text: str, x: float, row: int, **style: Any) -> None:
-        # in points, as a share of the axes would move when a layout shrinks them
-        self.ax_.annotate(
-            text, (x, 0), (0, -57 - 13 * row), xycoords=self.ax_.get_xaxis_transform(),
-            textcoords="offset points", va="center", fontsize=9, annotation_clip=False, **style,
-        )  # fmt: skip

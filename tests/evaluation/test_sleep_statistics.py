@@ -172,7 +172,7 @@ def test_no_consolidated_sleep_no_period(stages):
 
 def test_gap_has_to_be_positive():
     assert len(sleep_periods([2] * 60 + [0] * 40 + [2] * 60, min_gap=20)) == 2
-    with pytest.raises(ValueError, match="min_gap must be a positive"):
+    with pytest.raises(ValueError, match="min_gap is 0; accepted is a number above 0"):
         sleep_periods([2] * 60, min_gap=0)
 
 

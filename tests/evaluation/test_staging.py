@@ -118,7 +118,7 @@ def test_stages_may_be_names():
     assert report.scores.loc["accuracy", "value"] == 0.75
     assert np.isnan(report.scores["low"]).all()
     assert "at least two subjects" in repr(report)
-    with pytest.raises(ValueError, match="5, 4 or 3"):
+    with pytest.raises(ValueError, match="one of 5, 4, 3"):
         merge_stages([0, 1], 2)
 
 
@@ -144,7 +144,7 @@ def test_perfect_predictions_score_one(X):
     [([0, 1, 2], [0, 1], {}, "y_true has 3 epochs, but y_pred has 2"),
      ([0, 9], [0, 1], {}, "unknown sleep stage '9'"),
      ([-1, -1], [0, 1], {}, "none of the 2 epochs"),
-     ([0, 1], [0, 1], {"groups": "ab", "recordings": "nn"}, "one subject per night")],
+     ([0, 1], [0, 1], {"groups": ["a", "b"], "recordings": ["n", "n"]}, "one subject per night")],
 )  # fmt: skip
 def test_invalid_epochs_are_refused(y_true, y_pred, names, message):
     with pytest.raises(InvalidRecordingError, match=message):

@@ -165,7 +165,7 @@ def test_identifiers_are_left_out():
 def test_cohort_is_described_by_subject():
     cohort = make_sleep_cohort(4, nights_per_subject=2, hours=0.25, modalities=["ibi"])
     cohort.metadata["age"] = [np.nan, 40, 50, 51, 60, 61, 70, 71]
-    table = table_one(cohort, columns=["age"])
+    table = table_one(cohort, columns=pd.Index(["age"]))
     assert (table.n, table.unit) == (4, "subjects")
     assert cell(table, "age, mean (SD)", "all") == "55.0 (12.9)"
     assert cell(table, "recordings", "all") == "8"
@@ -222,6 +222,8 @@ def test_results_become_tables():
     assert cells[2] == ["a", "auc", "0.70 (0.60 to 0.80)", "20", "–", "–"]
     assert cells[3] == ["b", "auc", "0.80 (0.70 to 0.90)", "20", "+0.10 (-0.05 to +0.20)", "0.961"]
     assert "& -- & -- \\\\" in to_latex(scores)
+    scan = pd.DataFrame({"gain": [0.1], "gain_low": [0.0], "gain_high": [0.2], "p_bh": [1e-4]})
+    assert to_latex(scan).splitlines()[4] == r"+0.10 (0.00 to +0.20) & $<$0.001 \\"
     means = pd.DataFrame({"mean": [0.7], "subject_low": [0.6], "subject_high": [0.8], "low": [1.0]})
     assert to_markdown(means).splitlines()[2].split("|")[1:3] == [
         " 0.70 (0.60 to 0.80) ", " 1.00  "]  # fmt: skip
