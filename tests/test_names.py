@@ -13,8 +13,8 @@ TREES = {
 # numbers, laws and damage that the public names do not reach
 INNER = {
     ".": (
-        "broken test_checks test_cli test_files test_hardware test_modes test_progress "
-        "test_untrusted"
+        "broken test_arguments test_checks test_cli test_files test_hardware test_modes "
+        "test_progress test_untrusted test_warnings"
     ),
     "fuzz": "stored",
     "benchmarks/speed": "test_cluster",
@@ -27,7 +27,9 @@ INNER = {
         "conftest nights test_cache_disk test_cache_size test_context test_engine test_leakage "
         "test_parallel test_pooling test_windows"
     ),
-    "evaluation": "test_cross_validation test_subjects",
+    "evaluation": (
+        "test_added_scores test_cox_regression test_cross_validation test_regression test_subjects"
+    ),
     "finetuning": (
         "conftest test_base test_classifier test_cox test_data test_heads test_labels "
         "test_losses test_net test_network test_saving test_stage_programs test_stager"
@@ -42,7 +44,7 @@ INNER = {
     "probing": "conftest test_modality_dropout test_retrieval test_sensor_study",
     "readers": (
         "test_boundary test_channels test_derivations test_edf test_edf_header test_labels "
-        "test_montage test_nsrr test_scoring"
+        "test_matlab test_montage test_nsrr test_scoring"
     ),
     "recordings": "test_conditioning test_demographics test_event_names test_resampling",
 }

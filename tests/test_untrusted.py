@@ -59,7 +59,7 @@ def test_own_errors_keep_their_text(tmp_path):
 def test_pipes_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for read in (load_torch, read_safetensors, check_npz, lambda path: read_bytes(path, 9)):
-        with pytest.raises(ValueError, match="a pipe or a device"):
+        with pytest.raises(ValueError, match="a pipe, socket or device"):
             read(tmp_path / "pipe")
 
 

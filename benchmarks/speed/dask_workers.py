@@ -30,17 +30,11 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort, read_cohort
-from sleep2vec_sklearn.datasets import write_edf_cohort
+from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, read_cohort
 from sleep2vec_sklearn.pretraining import prepare_cohort
 
-MODALITIES = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
-CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-FOLDS = 4
+from .grid_search import FOLDS, MODALITIES, make_search, write_nights
 
 
 def embed(nights, tokens: Path, work: Path) -> None:
@@ -51,12 +45,9 @@ def embed(nights, tokens: Path, work: Path) -> None:
 def search(nights, tokens: Path, work: Path) -> None:
     """Regularisation of a staging probe on cached tokens."""
     X = EpochSequence(nights)
-    model = make_pipeline(
-        Sleep2VecTransformer(modalities=MODALITIES, cache=tokens), StandardScaler(),
-        LogisticRegression(max_iter=50, tol=1e-2),
-    )  # fmt: skip
-    grid = {"logisticregression__C": CANDIDATES}
-    GridSearchCV(model, grid, cv=GroupKFold(FOLDS)).fit(X, X.stages, groups=X.groups)
+    encoder = Sleep2VecTransformer(modalities=MODALITIES, cache=tokens)
+    grid = make_search(encoder, LogisticRegression(max_iter=50, tol=1e-2))
+    grid.fit(X, X.stages, groups=X.groups)
 
 
 def prepare(nights, tokens: Path, work: Path) -> None:
@@ -75,12 +66,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    cohort = make_sleep_cohort(
-        options.nights, hours=options.hours, modalities=MODALITIES, site_kinds="laboratory",
-        missing=0.0, random_state=0,
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        write_edf_cohort(cohort, Path(folder) / "edf")
+        write_nights(Path(folder) / "edf", options.nights, options.hours)
         nights = read_cohort(Path(folder) / "edf", derive=False)
         runs = measure(nights, Path(folder), sorted({1, *options.workers}), options.repeats)
     print(f"{options.nights} simulated nights of {options.hours:g} h, {', '.join(MODALITIES)}")

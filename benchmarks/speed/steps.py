@@ -8,6 +8,9 @@
 train the default pretrainer, the size of ``sleep2vec-mini``, from the same seed on one store of
 features of simulated nights; runs of both take turns, each in a process of its own. Losses are
 means over tenths of the run.
+
+What bounds the rate are the products of linear layers, whose number of operations is counted: the
+last line is the time they take at the machine's own best rate, as a share of a step in float32.
 """
 
 from __future__ import annotations
@@ -61,6 +64,7 @@ def main() -> None:
                     command, env=environment, stdout=subprocess.PIPE, text=True, check=True
                 )
                 runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    best = best_rate(options.threads)
     for name, of_tree in runs.items():
         for kind in ("steps per second", "per second of processor time"):
             values = [run[kind] for run in of_tree]
@@ -68,6 +72,11 @@ def main() -> None:
                 f"{name:6s} {kind}: {np.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
             )
         print(f"{name:6s} losses: {' '.join(f'{x:.4f}' for x in of_tree[0]['losses'])}")
+        gflop, rate = of_tree[0]["gflop"], np.median([run["steps per second"] for run in of_tree])
+        print(
+            f"{name:6s} products: {gflop:.1f} GFLOP a step, {gflop * rate / best:.0%} of it at "
+            f"{best:.0f} GFLOP/s"
+        )
     if options.against:
         for kind in ("steps per second", "per second of processor time"):
             pairs = zip(runs["here"], runs["there"], strict=True)
@@ -77,6 +86,16 @@ def main() -> None:
         print(
             f"largest difference of the first losses: {np.abs(np.subtract(ours, theirs)).max():.2g}"
         )
+
+
+def best_rate(n_threads: int) -> float:
+    """GFLOP per second of the machine's best product of large matrices, in float32."""
+    import torch
+
+    from .encoder import peak_flops
+
+    torch.set_num_threads(n_threads)
+    return peak_flops(torch.float32) / 1e9
 
 
 def prepare(folder: Path, options) -> Path:
@@ -95,7 +114,9 @@ def prepare(folder: Path, options) -> Path:
 def measure(store: Path, options) -> dict:
     """One run of the default pretrainer."""
     import torch
+    from sklearn.base import clone
     from skorch.callbacks import Callback
+    from torch.utils.flop_counter import FlopCounterMode
 
     from sleep2vec_sklearn import Sleep2VecPretrainer
 
@@ -111,7 +132,10 @@ def measure(store: Path, options) -> dict:
         max_epochs=1, steps_per_epoch=options.steps, validation=None, random_state=0,
         precision=options.precision, batch_size=n_windows, context_epochs=context,
         callbacks=[Clock()],
-    ).fit(store)  # fmt: skip
+    )  # fmt: skip
+    with FlopCounterMode(display=False) as counter:
+        clone(pretrainer).set_params(steps_per_epoch=1).fit(store)
+    pretrainer.fit(store)
     losses = np.array(pretrainer.history_[0, "batches", :, "train_loss"])
     untimed = min(_UNTIMED, options.steps // 2)
     wall, spent = np.subtract(ended[-1], ended[untimed])
@@ -121,6 +145,7 @@ def measure(store: Path, options) -> dict:
         "per second of processor time": n_timed / spent,
         "losses": [float(part.mean()) for part in np.array_split(losses, TENTHS)],
         "first": losses[:3].tolist(),
+        "gflop": counter.get_total_flops() / 1e9,
     }
 
 

@@ -122,6 +122,10 @@ def test_page_on_outcomes(run):
     assert run("outcomes.md")["risk"].shape == (60,)
 
 
+def test_page_on_phenome_scan(run):
+    assert run("phenome_scan.md")["scan"].tested["outcome"].tolist()[:2] == ["death", "stroke"]
+
+
 def test_page_on_survival(run):
     with warnings.catch_warnings():
         # twelve simulated subjects may leave a score undefined
@@ -130,6 +134,36 @@ def test_page_on_survival(run):
     assert names["model"].score(names["nights"], names["y"]) > 0.5
     assert set(names["search"].cv_results_) >= {"mean_test_uno", "mean_test_brier"}
     assert list(names["display"].curves_) == ["low risk", "high risk"]
+
+
+def test_page_on_competing_risks(run):
+    names = run("competing_risks.md")
+    assert list(names["display"].lines_) == [("all", 1), ("all", 2)]
+    assert names["model"].causes_.tolist() == [1, 2]
+
+
+def test_page_on_uncertainty(run):
+    names = run("uncertainty.md")
+    assert names["found"].shape == (240, 5)
+    assert names["curve"].n_subjects == 4
+
+
+def test_page_on_hazard_ratios(run):
+    index = run("hazard_ratios.md")["ratios"].table.loc["index"]
+    assert index["low"] < 1.65 < index["high"]
+
+
+@pytest.mark.parametrize("page", ["repeated_nights", "sampling_designs", "sites"])
+def test_page_on_designs(run, page):
+    assert run(f"{page}.md")
+
+
+def test_page_on_results_section(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run("results_section.md")
+    assert f"of {len(names['cohort'])} participants" in names["text"]
+    # each participant who was lost has a weight of none
+    assert (names["observed"].weights > 0).sum() == names["facts"]["years"].notna().sum()
 
 
 def test_page_on_covariates(run):

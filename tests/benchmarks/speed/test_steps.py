@@ -23,4 +23,6 @@ def test_a_checkout_equals_itself(monkeypatch, capsys):
     )
     assert ours == theirs
     assert len(ours.split()) == steps.TENTHS
+    # some 880,000 weights, 160 epochs: two operations forward and four backward for each
+    assert [line.split()[2] for line in lines if "products: " in line] == ["0.8", "0.8"]
     assert lines[-1] == "largest difference of the first losses: 0"
