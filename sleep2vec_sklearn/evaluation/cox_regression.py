@@ -199,6 +199,12 @@ def fit_cox(
     if not penalty:
         _check_information(terms.information, names)
     coefficients, terms, converged = _climb(scaled, sets, terms, ridge, names)
+    if not converged:
+        warn(
+            f"Newton's method did not converge in {_MAX_STEPS} steps; coefficients are not those "
+            "of the highest likelihood. Standardise the columns, or pass a higher penalty.",
+            TrainingWarning,
+        )
     covariance = np.linalg.inv(terms.information + np.diag(ridge))
     robust = None
     if clusters is not None or weights is not None:
@@ -417,12 +423,6 @@ class CoxRegression(BaseEstimator):
             columns, event, time, entry, weights=weights, penalty=self.penalty, ties=self.ties,
             names=names,
         )  # fmt: skip
-        if not fit.converged:
-            warn(
-                f"Newton's method did not converge in {_MAX_STEPS} steps; coefficients are not "
-                "those of the highest likelihood. Standardise the columns, or raise the penalty.",
-                TrainingWarning,
-            )
         self.coef_ = fit.coefficients
         self.training_outcomes_ = outcome.to_array()[known]
         log_risk = columns @ self.coef_

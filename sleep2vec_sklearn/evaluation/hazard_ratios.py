@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,10 +43,13 @@ class _Observations:
     time: np.ndarray
     entry: np.ndarray
     fold: np.ndarray  # the stratum
+    ties: str = "efron"
 
     def take(self, rows: np.ndarray) -> _Observations:
-        columns = (self.event, self.time, self.entry, self.fold)
-        return _Observations(self.X[rows], self.names, *(column[rows] for column in columns))
+        return replace(
+            self, X=self.X[rows], event=self.event[rows], time=self.time[rows],
+            entry=self.entry[rows], fold=self.fold[rows],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -230,6 +233,7 @@ def hazard_ratios(
     observations, n_left_out = _by_subject(
         columns, outcome, codes, fold, learned=estimator is not None
     )
+    observations = replace(observations, ties=ties)
     if estimator is not None:
         observations = _standardised(observations)
         n_folds = len(np.unique(observations.fold))
@@ -374,7 +378,7 @@ def _standardised(rows: _Observations) -> _Observations:
             "estimator predicts the same risk for all subjects of each fold, so that it has no "
             "hazard ratio. Lower its penalty, or look at whether it learns."
         )
-    return _Observations(X, rows.names, rows.event, rows.time, rows.entry, rows.fold)
+    return replace(rows, X=X)
 
 
 def tabulate_ratios(
@@ -493,7 +497,7 @@ def proportional_hazards_test(
     rows = ratios._observations
     sets = RiskSets.of(
         rows.event, rows.time, rows.entry, np.unique(rows.fold, return_inverse=True)[1],
-        np.ones(len(rows.time)), ties="efron",
+        np.ones(len(rows.time)), ties=rows.ties,
     )  # fmt: skip
     coefficients = ratios.table["coefficient"].to_numpy()
     center = rows.X.mean(axis=0)

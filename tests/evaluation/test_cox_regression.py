@@ -7,10 +7,12 @@ from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sleep2vec_sklearn.errors import TrainingWarning
 from sleep2vec_sklearn.evaluation import (
     CoxRegression,
     UnoConcordance,
     concordance_index,
+    cox_regression,
     survival_outcome,
 )
 from sleep2vec_sklearn.evaluation.cox_regression import fit_cox
@@ -137,6 +139,12 @@ def test_penalty_is_that_of_sklearn():
     assert fit.coefficients == pytest.approx(wanted, abs=1e-6)
     wide = np.random.default_rng(0).standard_normal((30, 50))
     assert fit_cox(wide, event[:30], time[:30], penalty=1).converged
+
+
+def test_early_end_warns(monkeypatch):
+    monkeypatch.setattr(cox_regression, "_MAX_STEPS", 1)
+    with pytest.warns(TrainingWarning, match="did not converge in 1 steps"):
+        fit_cox(**REMISSION)
 
 
 SEPARATED = np.arange(42.0)[:, None] < 21  # alone has events

@@ -249,3 +249,17 @@ def test_trend_needs_times():
     same = survival_outcome(np.arange(N) % 2, np.ones(N))
     with pytest.raises(ValueError, match="all events are at one time"):
         proportional_hazards_test(hazard_ratios(same, covariates=TABLE))
+
+
+def test_proportionality_keeps_ties():
+    coarse = pd.DataFrame({"event": True, "time": np.ceil(np.arange(1, N + 1) / 30)})
+    first, second = (
+        proportional_hazards_test(hazard_ratios(coarse, covariates=TABLE, ties=ties)).residuals
+        for ties in ("efron", "breslow")
+    )
+    assert first.shape == second.shape
+    assert not np.allclose(first, second)
+    # residuals less the coefficients sum to zero at the estimates of the same method
+    ratios = hazard_ratios(coarse, covariates=TABLE, ties="breslow")
+    centred = second.to_numpy() - ratios.table["coefficient"].to_numpy()
+    np.testing.assert_allclose(centred.sum(axis=0), 0, atol=1e-6)
