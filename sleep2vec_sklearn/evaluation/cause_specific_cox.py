@@ -53,7 +53,7 @@ class CauseSpecificCox(MetaEstimatorMixin, BaseEstimator):
 
     It assumes proportional hazards of each cause, and censoring and entry that are independent
     given X. A hazard ratio of one cause says nothing of its incidence by itself: who dies of
-    another cause first has no event. Proportional *sub*distribution hazards (Fine & Gray) are not
+    another cause first has no event. Proportional subdistribution hazards (Fine & Gray) are not
     modelled.
 
     A cause of interest without an event in the training is an error. Of the others, only those
