@@ -42,6 +42,7 @@ from .hazard_ratios import (
     hazard_ratios,
     proportional_hazards_test,
 )
+from .missing_outcomes import ObservationWeights, observation_weights
 from .outcomes import (
     CalibrationReport,
     binary_report,
@@ -66,12 +67,10 @@ from .respiratory import (
 )
 from .review import ReviewCurve, review_curve, review_order
 from .sampling_designs import (
-    ObservationWeights,
     SampledDesign,
     WeightedHazardRatios,
     case_cohort,
     nested_case_control,
-    observation_weights,
     weighted_hazard_ratios,
 )
 from .sites import LeaveOneSiteOut, SiteReport, site_report

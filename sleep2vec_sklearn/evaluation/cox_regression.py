@@ -270,7 +270,7 @@ def _check_information(information: np.ndarray, names: Sequence[str] | None) -> 
         involved = np.flatnonzero(np.abs(vectors[:, 0]) > 0.1)
         raise ValueError(
             f"columns are collinear ({', '.join(_name(i, names) for i in involved[:5])}), so their "
-            "hazard ratios are undefined. Leave one out, or pass a penalty above 0."
+            "hazard ratios are undefined. Leave one out, or take CoxRegression(penalty=1)."
         )
 
 
@@ -309,7 +309,7 @@ def _monotone(X: np.ndarray, step: np.ndarray, names: Sequence[str] | None) -> V
     return ValueError(
         f"the likelihood rises without end in {_name(column, names)}: it tells those with an event "
         "from those at risk with them without error, as where a category has no event (monotone "
-        "likelihood). Merge or leave out such a column, or pass a penalty above 0."
+        "likelihood). Merge or leave out such a column, or take CoxRegression(penalty=1)."
     )
 
 
